@@ -1,0 +1,81 @@
+"""Actors, mailboxes, links, monitors, exit reasons: Erlang's processes on asyncio and trio."""
+
+from .actor import Actor
+from .backend import Timer
+from .events import Event, EventBus
+from .exits import (
+    KILL,
+    KILLED,
+    NOPROC,
+    NORMAL,
+    SHUTDOWN,
+    ActorError,
+    ActorExit,
+    BadProcess,
+    CallingSelf,
+    CallTimeout,
+    Crash,
+    Exit,
+    ExitReason,
+    Ignore,
+    NameTaken,
+    NotAHandler,
+    Reason,
+    Refuse,
+    RuntimeClosed,
+    Shutdown,
+    StartFailed,
+    Stop,
+    TreeFailed,
+    UnknownProcess,
+    is_orderly,
+)
+from .process import Process
+from .ref import NamedRef, Ref
+from .runtime import Runtime, Startable, open_runtime
+from .server import Reply, TaskHandle
+from .signals import Address, Down, ExitSignal, Monitor
+
+__all__ = [
+    "KILL",
+    "KILLED",
+    "NOPROC",
+    "NORMAL",
+    "SHUTDOWN",
+    "Actor",
+    "ActorError",
+    "ActorExit",
+    "Address",
+    "BadProcess",
+    "CallTimeout",
+    "CallingSelf",
+    "Crash",
+    "Down",
+    "Event",
+    "EventBus",
+    "Exit",
+    "ExitReason",
+    "ExitSignal",
+    "Ignore",
+    "Monitor",
+    "NameTaken",
+    "NamedRef",
+    "NotAHandler",
+    "Process",
+    "Reason",
+    "Ref",
+    "Refuse",
+    "Reply",
+    "Runtime",
+    "RuntimeClosed",
+    "Shutdown",
+    "StartFailed",
+    "Startable",
+    "Stop",
+    "TaskHandle",
+    "Timer",
+    "TreeFailed",
+    "UnknownProcess",
+    "is_orderly",
+    "open_runtime",
+]

@@ -1,0 +1,100 @@
+"""asyncio, and any loop that follows its interface: slots are futures, tasks are tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import cast
+
+import anyio
+
+from .contract import Job, Slot
+
+
+class _Timer:
+    __slots__ = ("_alive", "_callback", "_handle", "when")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, when: float, callback: Callable[[], None], alive: set[_Timer]):
+        self.when = when
+        self._callback = callback
+        self._alive = alive
+        self._handle = loop.call_at(when, self._fire)
+        alive.add(self)
+
+    @property
+    def active(self) -> bool:
+        return self in self._alive
+
+    def _fire(self) -> None:
+        self._alive.discard(self)
+        self._callback()
+
+    def cancel(self) -> None:
+        self._alive.discard(self)
+        self._handle.cancel()
+
+
+class AsyncioBackend:
+    """The running asyncio loop."""
+
+    cancelled: type[BaseException] = asyncio.CancelledError
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.slot = loop.create_future
+        self.now = loop.time
+        self._loop = loop
+        self._context = contextvars.copy_context()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: set[_Timer] = set()
+
+    def on_done(self, slot: Slot, callback: Callable[[], None]) -> None:
+        future = cast("asyncio.Future[object]", slot)
+        future.add_done_callback(lambda _: callback())
+
+    def spawn(self, job: Job, name: str) -> None:
+        task = self._loop.create_task(job(), name=name, context=self._context.copy())
+        # The loop itself holds tasks weakly.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def relax(self) -> None:
+        await asyncio.sleep(0)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> _Timer:
+        return _Timer(self._loop, when, callback, self._timers)
+
+    async def uninterrupted(self, job: Job) -> None:
+        task = self._loop.create_task(job())
+        interrupted: asyncio.CancelledError | None = None
+        # The scope keeps anyio's cancellation away, the loop survives the host's own task.cancel().
+        with anyio.CancelScope(shield=True):
+            while not task.done():
+                try:
+                    await asyncio.wait([task])
+                except asyncio.CancelledError as error:
+                    interrupted = error
+        task.result()
+        if interrupted is not None:
+            raise interrupted
+
+    async def drain(self) -> None:
+        """Drop the timers and return when the last task is gone."""
+        for timer in tuple(self._timers):
+            timer.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+@asynccontextmanager
+async def open_asyncio() -> AsyncGenerator[AsyncioBackend]:
+    backend = AsyncioBackend()
+    try:
+        yield backend
+    finally:
+        await backend.uninterrupted(backend.drain)

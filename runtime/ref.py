@@ -1,0 +1,257 @@
+"""References: how everybody but the actor itself speaks to it.
+
+    value = await ref.call(Counter.add, 5)              # typed: the checker knows the reply and refuses wrong arguments
+    value = await ref.within(30).call(Counter.add, 5)   # seconds; None: wait as long as the actor lives
+    ref.cast(Counter.add, 5)                            # send and forget
+    ref.send("anything")                                # reaches handle_info
+
+``cast`` and ``send`` never block and never raise for a dead receiver: the message becomes a dead letter, as in Erlang.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast, overload
+
+from .exits import (
+    KILL,
+    NOPROC,
+    NORMAL,
+    ActorExit,
+    BadProcess,
+    CallingSelf,
+    CallTimeout,
+    NotAHandler,
+    Reason,
+    UnknownProcess,
+)
+from .process import CURRENT, Kernel, Process
+from .signals import Address
+
+A = TypeVar("A")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DEFAULT_TIMEOUT: Final = 5.0
+"""Seconds a call waits unless told otherwise, as gen_server:call."""
+
+_handlers: dict[tuple[type, Any], Any] = {}
+
+
+def handler_of(cls: type, method: Any) -> Any:
+    """The function that answers ``method`` in ``cls``: an override is honoured.
+
+    Raises NotAHandler if ``method`` is no public method of the class.
+    """
+    key = (cls, method)
+    try:
+        return _handlers[key]
+    except KeyError:
+        pass
+    except TypeError:
+        raise NotAHandler(
+            f"{method!r} is no method: name one of {cls.__name__}, as in ref.call({cls.__name__}.name, ...)"
+        ) from None
+    name = getattr(method, "__name__", None)
+    if not callable(method) or not isinstance(name, str):
+        raise NotAHandler(
+            f"{method!r} is no method: name one of {cls.__name__}, as in ref.call({cls.__name__}.name, ...)"
+        )
+    found = getattr(cls, name, None)
+    # The method named must be the class's own or one it overrides: another actor's method of the same name is a mistake.
+    if found is None or not any(vars(base).get(name) is method for base in cls.__mro__):
+        raise NotAHandler(f"{getattr(method, '__qualname__', method)} is no method of {cls.__name__}")
+    if name.startswith("_"):
+        raise NotAHandler(f"{cls.__name__}.{name} is private: messages are public methods")
+    _handlers[key] = found
+    return found
+
+
+class Ref(Address, Generic[A]):
+    """An address that knows what messages its process understands."""
+
+    __slots__ = ("_timeout", "_until", "process")
+
+    def __init__(self, process: Process, timeout: float | None = DEFAULT_TIMEOUT, until: float | None = None) -> None:
+        super().__init__(process)
+        self.process = process
+        """The incarnation itself, for the rooms that build on processes."""
+        self._timeout = timeout
+        self._until = until
+
+    def within(self, seconds: float | None) -> Ref[A]:
+        """The same process, with another time limit for calls: seconds, or None for no limit."""
+        return Ref(self.process, seconds)
+
+    def until(self, deadline: float | None) -> Ref[A]:
+        """The same process, with an absolute deadline for calls: pass ``self.deadline`` on to keep one deadline end to end."""
+        return Ref(self.process, None, deadline)
+
+    @overload
+    async def call(
+        self, method: Callable[Concatenate[A, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    async def call(self, method: Callable[Concatenate[A, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Ask, and wait for the answer.
+
+        Raises ActorExit if the process is dead or dies first, CallTimeout after the time limit (at most 50 ms late),
+        what the handler refuses with, NotAHandler. Cancelled: the request may still be carried out; its answer is dropped.
+        """
+        process = self.process
+        handler = handler_of(type(process.host), method) if process.host is not None else None
+        if handler is None:
+            if process.reason is None:
+                raise NotAHandler(f"{self.label} is a plain process: it has no methods, send to it")
+            raise ActorExit(NOPROC, process.label)
+        if CURRENT.get() is process:
+            raise CallingSelf(process.label)
+        kernel = process.kernel
+        deadlines = kernel.deadlines
+        if self._until is not None:
+            bucket = deadlines.until(self._until)
+        else:
+            bucket = deadlines.open.get(self._timeout) or deadlines.within(cast(float, self._timeout))
+        slot = kernel.backend.slot()
+        if not process.post((handler, args, kwargs, slot, bucket)):
+            raise ActorExit(NOPROC, process.label)
+        bucket.slots[slot] = process
+        try:
+            return await slot
+        finally:
+            deadlines.leave(bucket, slot)
+
+    def cast(self, method: Callable[Concatenate[A, P], object], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Send and forget: no answer, no failure. An exception in the handler is a crash of the actor."""
+        process = self.process
+        if process.host is None:
+            if process.reason is None:
+                raise NotAHandler(f"{self.label} is a plain process: it has no methods, send to it")
+            process.kernel.dead_letter(process, "cast")
+            return
+        if not process.post((handler_of(type(process.host), method), args, kwargs, None, None)):
+            process.kernel.dead_letter(process, "cast")
+
+    def send(self, message: object) -> None:
+        """Put a plain message in the mailbox; it reaches ``handle_info`` or ``receive``."""
+        process = self.process
+        if not process.post((None, message, None, None, None)):
+            process.kernel.dead_letter(process, "info")
+
+    def exit(self, reason: Reason) -> None:
+        """Send an exit signal, as exit/2: KILL cannot be trapped, NORMAL is ignored by those who do not trap exits."""
+        self.process.exit_signal(CURRENT.get(), reason)
+
+    def kill(self) -> None:
+        """Send KILL: the process ends with KILLED, without ``terminate``."""
+        self.process.exit_signal(CURRENT.get(), KILL)
+
+    async def stop(self, reason: Reason = NORMAL, *, within: float | None = None) -> None:
+        """Have an actor stop in order (``terminate`` runs) and wait until it is gone, as gen_server:stop.
+
+        Raises ActorExit if it was dead, or ended with another reason; CallTimeout after ``within`` seconds, the actor
+        may then still be stopping.
+        """
+        process = self.process
+        if process.gone or process.reason is not None:
+            raise ActorExit(NOPROC, process.label)
+        process.order(StopOrder(reason))
+        if not await process.ended(within):
+            raise CallTimeout(process.label, within or 0.0)
+        if process.reason != reason:
+            raise ActorExit(process.reason, process.label)
+
+    async def ended(self, within: float | None = None) -> bool:
+        """Wait until the process is gone, at most ``within`` seconds; False if it is still there."""
+        return await self.process.ended(within)
+
+    @property
+    def exit_reason(self) -> Reason | None:
+        """Why it ended or is ending; None while it is alive."""
+        return self.process.reason
+
+
+class StopOrder:
+    """The order behind ``Ref.stop``."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: Reason) -> None:
+        self.reason = reason
+
+
+class NamedRef(Generic[A]):
+    """Speaks to whoever has the name at the moment of speaking: it survives restarts. Has the methods of ``Ref``."""
+
+    __slots__ = ("_kernel", "_timeout", "_until", "name")
+
+    def __init__(
+        self, kernel: Kernel, name: str, timeout: float | None = DEFAULT_TIMEOUT, until: float | None = None
+    ) -> None:
+        self._kernel = kernel
+        self.name = name
+        self._timeout = timeout
+        self._until = until
+
+    def resolve(self) -> Ref[A] | None:
+        """The live process of this name, now."""
+        process = self._kernel.names.get(self.name)
+        if process is None or process.reason is not None:
+            return None
+        return Ref(process, self._timeout, self._until)
+
+    def _now(self) -> Ref[A]:
+        ref = self.resolve()
+        if ref is None:
+            raise UnknownProcess(self.name)
+        return ref
+
+    @property
+    def alive(self) -> bool:
+        """True while a live process has the name."""
+        return self.resolve() is not None
+
+    def within(self, seconds: float | None) -> NamedRef[A]:
+        """See ``Ref.within``."""
+        return NamedRef(self._kernel, self.name, seconds)
+
+    def until(self, deadline: float | None) -> NamedRef[A]:
+        """See ``Ref.until``."""
+        return NamedRef(self._kernel, self.name, None, deadline)
+
+    @overload
+    async def call(
+        self, method: Callable[Concatenate[A, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    async def call(self, method: Callable[Concatenate[A, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """As ``Ref.call``; raises UnknownProcess if nobody has the name."""
+        return await self._now().call(method, *args, **kwargs)
+
+    def cast(self, method: Callable[Concatenate[A, P], object], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """As ``Ref.cast``; nobody there: a dead letter."""
+        ref = self.resolve()
+        if ref is not None:
+            ref.cast(method, *args, **kwargs)
+        else:
+            self._kernel.events.emit("runtime.dead_letter", process=self.name, kind="cast")
+
+    def send(self, message: object) -> None:
+        """As ``Ref.send``; nobody there: raises UnknownProcess, as ``Name ! Message`` does."""
+        self._now().send(message)
+
+    def __repr__(self) -> str:
+        return f"<name {self.name!r}>"
+
+
+def process_of(address: Address) -> Process:
+    """The process behind an address.
+
+    Raises BadProcess for what is no address.
+    """
+    process = getattr(address, "_endpoint", None)
+    if not isinstance(process, Process):
+        raise BadProcess(f"{address!r} is no reference to a process")
+    return process

@@ -1,0 +1,261 @@
+"""``open_runtime``: one tree of processes, owned by one block.
+
+    async with open_runtime() as rt:
+        counter = await rt.start(Counter(5), name="counter")
+        print(await counter.call(Counter.add, 1))
+
+Leaving the block stops what was started in it, last first, each within its shutdown time, also when the host cancels
+the block. Nothing outlives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, final
+
+import anyio
+
+from .backend import Backend, Slot, Timer, open_backend
+from .events import EventBus
+from .exits import KILL, KILLED, NORMAL, SHUTDOWN, BadProcess, Reason, RuntimeClosed, TreeFailed, is_orderly
+from .process import Body, Kernel, Process, launch
+from .ref import NamedRef, Ref, process_of
+from .signals import Address, ExitSignal
+
+P = ParamSpec("P")
+
+SHUTDOWN_SECONDS: Final = 5.0
+"""What a process gets to stop in before it is killed, unless it says otherwise; as OTP's workers."""
+
+_STUCK_SECONDS: Final = 5.0
+
+
+class Startable(Protocol):
+    """What ``Runtime.start`` takes: an actor, a supervisor."""
+
+    @property
+    def escalates(self) -> bool:
+        """True: when it ends at the top of the tree in any but an orderly way, the runtime's block fails."""
+        ...
+
+    @property
+    def shutdown(self) -> float | None:
+        """Seconds it gets to stop before it is killed; None: as long as it takes."""
+        ...
+
+    def __start__(self, runtime: Runtime, parent: Process, name: str | None) -> tuple[Process, Body]:
+        """Bind to a new process; return it with what it runs. Raises BadProcess if this object was started before."""
+        ...
+
+
+S = TypeVar("S", bound=Startable)
+
+
+@final
+class Runtime:
+    """One tree of processes on one event loop. Made by ``open_runtime``."""
+
+    def __init__(self, backend: Backend, scope: anyio.CancelScope) -> None:
+        self._scope = scope
+        self._kernel = Kernel(backend, self._fail)
+        self._closing = False
+        self._root = Process(self._kernel, "runtime", None, name=None, trap=True)
+        self.failure: BaseException | None = None
+        """What made the block fail, if something did."""
+
+    # --- starting -----------------------------------------------------------------------------------------------
+
+    async def start(self, actor: S, *, name: str | None = None) -> Ref[S]:
+        """Start an actor or a supervisor at the top of the tree; returns when its ``init`` has succeeded.
+
+        A supervisor that gives up fails the block with TreeFailed. A lone actor that crashes does not: its callers,
+        links and monitors learn of it.
+
+        Raises StartFailed (its cause is what ``init`` raised), NameTaken, BadProcess, RuntimeClosed. Cancelled: the
+        process is killed and gone before the cancellation goes on.
+        """
+        self._require_open()
+        link = bool(getattr(actor, "escalates", False))
+        return await self.start_under(self._root, actor, name=name, link=link)
+
+    async def start_under(self, parent: Process, actor: S, *, name: str | None = None, link: bool = True) -> Ref[S]:
+        """Start with a parent of one's choice: what ``Actor.start_link`` and supervisors are made of."""
+        if not callable(getattr(type(actor), "__start__", None)):
+            raise BadProcess(f"{actor!r} cannot be started: give an Actor or a Supervisor")
+        process, body = actor.__start__(self, parent, name)
+        started = launch(self._kernel, process, body, link=parent if link else None)
+        if parent is self._root:
+            self._kernel.top[process] = actor.shutdown
+        await self._settled(process, started)
+        return Ref(process)
+
+    async def _settled(self, process: Process, started: Slot) -> None:
+        try:
+            await started
+        except self._kernel.backend.cancelled:
+            process.die(KILLED)
+            with anyio.CancelScope(shield=True):
+                await process.ended()
+            raise
+
+    def spawn(
+        self,
+        function: Callable[Concatenate[Process, P], Awaitable[object]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Ref[Any]:
+        """Start a plain process: an async function whose first argument is its ``Process``. Raises RuntimeClosed."""
+        self._require_open()
+        process = Process(self._kernel, getattr(function, "__name__", "process"), self._root, name=None, trap=False)
+
+        async def body() -> Reason:
+            if process.started is not None and not process.started.done():
+                process.started.set_result(None)
+            await function(process, *args, **kwargs)
+            return NORMAL
+
+        launch(self._kernel, process, body)
+        self._kernel.top[process] = SHUTDOWN_SECONDS
+        return Ref(process)
+
+    def _require_open(self) -> None:
+        if self._closing:
+            raise RuntimeClosed("this runtime is stopping or has stopped: it starts nothing more")
+
+    # --- finding ------------------------------------------------------------------------------------------------
+
+    def whereis(self, name: str) -> Ref[Any] | None:
+        """The live process of that name."""
+        return NamedRef[Any](self._kernel, name).resolve()
+
+    def ref(self, name: str) -> NamedRef[Any]:
+        """A reference by name: looked up at each use, so it survives restarts."""
+        return NamedRef(self._kernel, name)
+
+    # --- time and events ----------------------------------------------------------------------------------------
+
+    @property
+    def events(self) -> EventBus:
+        """The bus of this runtime."""
+        return self._kernel.events
+
+    def now(self) -> float:
+        """Monotonic seconds; deadlines are counted in it."""
+        return self._kernel.backend.now()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep on the runtime's clock."""
+        await self._kernel.backend.sleep(seconds)
+
+    def send_after(self, seconds: float, to: Address, message: object) -> Timer:
+        """Send ``message`` after ``seconds``, unless the timer is cancelled or the receiver ends first."""
+        process = process_of(to)
+
+        def fire() -> None:
+            process.post((None, message, None, None, None))
+
+        return self._kernel.backend.call_at(self.now() + seconds, fire)
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    @property
+    def kernel(self) -> Kernel:
+        """What the processes share; for the rooms above that build processes of their own kind."""
+        return self._kernel
+
+    def top(self) -> list[Ref[Any]]:
+        """What was started at the top of the tree and is alive, in start order."""
+        return [Ref(process) for process in self._kernel.top if process.alive]
+
+    def statistics(self) -> dict[str, int]:
+        """Counts: live processes, names, events heard, messages waiting in all mailboxes."""
+        processes = [process for process in self._kernel.processes if process is not self._root]
+        return {
+            "processes": len(processes),
+            "names": len(self._kernel.names),
+            "events": self.events.emitted,
+            "messages": sum(len(process.inbox) + len(process.batch) for process in processes),
+        }
+
+    # --- the block ----------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Start the root: the parent of what is started at the top. It traps exits, so failures come here."""
+        launch(self._kernel, self._root, self._watch)
+
+    async def _watch(self) -> Reason:
+        root = self._root
+        assert root.started is not None
+        root.started.set_result(None)
+        while True:
+            if not root.inbox:
+                await root.park()
+                continue
+            messages, root.inbox = root.inbox, []
+            for _, message, _, _, _ in messages:
+                if isinstance(message, ExitSignal) and message.ref is not None and not self._closing:
+                    process = process_of(message.ref)
+                    if process.cause is not None or not is_orderly(message.reason):
+                        self._fail(TreeFailed(process.label, message.reason, process.cause))
+
+    def _fail(self, error: BaseException) -> None:
+        if self.failure is None:
+            self.failure = error
+            self._scope.cancel()
+
+    async def close(self, grace: float) -> None:
+        """Stop everything, last first; what is left after ``grace`` seconds is killed."""
+        self._closing = True
+        kernel = self._kernel
+        limit = self.now() + grace
+        while kernel.top:
+            process, shutdown = kernel.top.popitem()
+            left = max(0.0, limit - self.now())
+            process.exit_signal(self._root, SHUTDOWN)
+            if not await process.ended(left if shutdown is None else min(shutdown, left)):
+                process.exit_signal(self._root, KILL)
+                await process.ended(left)
+        while kernel.processes:
+            # The root, plain processes of actors, and what a killed supervisor left.
+            for process in tuple(kernel.processes):
+                process.die(KILLED)
+            kernel.emptied = kernel.backend.slot()
+            alarm = kernel.backend.call_at(self.now() + _STUCK_SECONDS, self._report_stuck)
+            try:
+                await kernel.emptied
+            finally:
+                alarm.cancel()
+
+    def _report_stuck(self) -> None:
+        for process in self._kernel.processes:
+            self.events.emit("runtime.process.stuck", process=process.label, seconds=_STUCK_SECONDS)
+
+
+@asynccontextmanager
+async def open_runtime(*, grace: float = 30.0) -> AsyncGenerator[Runtime]:
+    """Open a runtime on the running asyncio or trio loop; leaving the block ends everything in it.
+
+    Everything started is stopped in reverse order, shielded from the host's cancellation. ``grace`` is the longest that
+    may take, in seconds, before what is left is killed. Code that shields itself from cancellation for ever cannot be
+    killed by Python: the block then waits for it and emits ``runtime.process.stuck``.
+
+    Raises TreeFailed if a top-level supervisor gave up; the body is then cancelled first. If the body raised as well,
+    both come out as an ExceptionGroup.
+    """
+    async with open_backend() as backend:
+        scope = anyio.CancelScope()
+        runtime = Runtime(backend, scope)
+        try:
+            with scope:
+                runtime.open()
+                yield runtime
+        except Exception as error:
+            if runtime.failure is None:
+                raise
+            raise BaseExceptionGroup("the block and its tree both failed", [error, runtime.failure]) from None
+        finally:
+            await backend.uninterrupted(lambda: runtime.close(grace))
+        if runtime.failure is not None:
+            raise runtime.failure

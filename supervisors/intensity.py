@@ -1,0 +1,33 @@
+"""Restart intensity: how many restarts in how many seconds before a supervisor gives up.
+
+Counted as OTP 25 does: in whole seconds of the monotonic clock, the edge included. A restart in second s still counts in
+second n if s >= n - period.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+
+@final
+class Intensity:
+    """At most ``limit`` restarts within ``period`` seconds."""
+
+    __slots__ = ("_seconds", "limit", "period")
+
+    def __init__(self, limit: int, period: float) -> None:
+        self.limit = limit
+        self.period = period
+        self._seconds: list[int] = []
+
+    def allow(self, now: float) -> bool:
+        """Count a restart at ``now`` (seconds). False: that is one too many."""
+        second = math.floor(now)
+        self._seconds = [s for s in self._seconds if s >= second - self.period]
+        self._seconds.append(second)
+        return len(self._seconds) <= self.limit
+
+    def recent(self) -> int:
+        """How many restarts count at the last one."""
+        return len(self._seconds)

@@ -1,0 +1,157 @@
+"""Child specs: what a supervisor needs to know of a child, by OTP's vocabulary.
+
+    Child("cache", lambda: Cache(size=1000))
+    Child("pool", make_pool, restart="transient", shutdown=30, name="pool")
+
+The error tree of this room:
+
+    SupervisorError                    (an ActorError)
+    ├── BadChildSpec                   the spec breaks a rule; the message names it          (also a ValueError)
+    ├── ChildNotFound                  no child has that id                                  (also a LookupError)
+    ├── ChildRunning                   restart_child or delete_child of a live child
+    ├── ChildRestarting                the supervisor is between two attempts to restart it
+    ├── RestartLimitReached            more restarts than the intensity allows: the supervisor gave up
+    └── ChildPresent                   start_child with an id that is taken; ``ref`` if it is alive
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+from ..runtime import ActorError, Ref, Startable
+
+Restart = Literal["permanent", "transient", "temporary"]
+"""permanent: always restarted (the default). transient: only after an abnormal end. temporary: never, and its spec goes
+with it."""
+
+Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
+"""one_for_one: only the child that ended is restarted (the default). one_for_all: all of them. rest_for_one: it and those
+started after it."""
+
+AutoShutdown = Literal["never", "any_significant", "all_significant"]
+"""Whether the supervisor stops by itself when significant children end by themselves."""
+
+Shutdown = float | Literal["brutal_kill", "infinity"]
+"""Seconds to stop in before it is killed; "brutal_kill": killed at once; "infinity": as long as it takes."""
+
+
+class SupervisorError(ActorError):
+    """Base of what a supervisor refuses."""
+
+
+class BadChildSpec(SupervisorError, ValueError):
+    """A spec that breaks a rule."""
+
+
+class ChildNotFound(SupervisorError, LookupError):
+    """No child has that id."""
+
+
+class ChildRunning(SupervisorError):
+    """The child is alive: terminate it first."""
+
+
+class ChildRestarting(SupervisorError):
+    """The supervisor is trying to restart the child."""
+
+
+class ChildPresent(SupervisorError):
+    """The id is taken. ``ref`` is the child if it is alive."""
+
+    def __init__(self, id: str, ref: Ref[Any] | None) -> None:
+        super().__init__(
+            f"there is a child {id!r} already" + ("" if ref is not None else ", not running: restart_child it")
+        )
+        self.id = id
+        self.ref = ref
+
+
+class RestartLimitReached(SupervisorError):
+    """A supervisor gave up. ``__cause__`` is what ended the child last, if that was an exception."""
+
+    def __init__(self, child: str, restarts: int, period: float) -> None:
+        super().__init__(child, restarts, period)
+        self.child = child
+        self.restarts = restarts
+        self.period = period
+
+    def __str__(self) -> str:
+        return f"child {self.child!r}: restart {self.restarts} within {self.period:g} s is one more than allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """How to start a child, what to do when it ends, how to stop it. Raises BadChildSpec when a rule is broken."""
+
+    id: str
+    """Unique among its supervisor's children."""
+    start: Callable[[], Startable]
+    """Makes a new actor or supervisor for each start. What it raises is a failed start."""
+    restart: Restart = "permanent"
+    shutdown: Shutdown | None = None
+    """None: 5 seconds for a worker, "infinity" for a supervisor."""
+    type: Literal["worker", "supervisor"] = "worker"
+    """Say "supervisor" for a supervisor, so that it gets the time to stop its own children."""
+    significant: bool = False
+    """Its own end counts for ``auto_shutdown``; not for permanent children."""
+    name: str | None = None
+    """A registered name that every incarnation takes."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str) or not self.id:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BadChildSpec(f"a child's id is a non-empty str, not {self.id!r}")
+        if not callable(self.start):
+            raise BadChildSpec(
+                f"child {self.id!r}: start is {self.start!r}; give a factory such as lambda: Worker(...), called at each start"
+            )
+        _check(self.id, "restart", self.restart, get_args(Restart))
+        _check(self.id, "type", self.type, ("worker", "supervisor"))
+        shutdown: object = self.shutdown
+        if isinstance(shutdown, str):
+            _check(self.id, "shutdown", shutdown, ("brutal_kill", "infinity"))
+        elif shutdown is not None and (isinstance(shutdown, bool) or not 0 <= shutdown < math.inf):
+            raise BadChildSpec(
+                f'child {self.id!r}: shutdown is seconds >= 0, "brutal_kill" or "infinity", not {shutdown!r}'
+            )
+        if self.significant and self.restart == "permanent":
+            raise BadChildSpec(
+                f"child {self.id!r}: a permanent child cannot be significant, it never ends by itself for good"
+            )
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds given to stop; None: as long as it takes; 0 with ``brutal``."""
+        if self.shutdown is None:
+            return _WORKER_SECONDS if self.type == "worker" else None
+        if self.shutdown == "infinity":
+            return None
+        return 0.0 if self.shutdown == "brutal_kill" else float(self.shutdown)
+
+    @property
+    def brutal(self) -> bool:
+        """True: killed without being asked."""
+        return self.shutdown == "brutal_kill"
+
+
+_WORKER_SECONDS: Final = 5.0
+
+
+def _check(id: str, what: str, value: object, allowed: Iterable[str]) -> None:
+    if value not in tuple(allowed):
+        raise BadChildSpec(f"child {id!r}: {what} is one of {', '.join(allowed)}, not {value!r}")
+
+
+def check_children(children: Iterable[Child]) -> list[Child]:
+    """The specs as a list. Raises BadChildSpec for what is no Child and for an id used twice."""
+    listed = list(children)
+    seen: set[str] = set()
+    for child in listed:
+        if not isinstance(child, Child):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BadChildSpec(f"{child!r} is no child spec: write Child(id, factory)")
+        if child.id in seen:
+            raise BadChildSpec(f"two children have the id {child.id!r}")
+        seen.add(child.id)
+    return listed
