@@ -1,0 +1,89 @@
+"""What travels: the question, the way it took, the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, final
+
+from ..engine import Prediction
+
+Engine = Literal["native", "legacy"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RoutedProgram:
+    """One program and where its two sides are found. At least one side."""
+
+    name: str
+    native: str | None = None
+    """The registered name of its ``ProgramActor``."""
+    legacy: str | None = None
+    """The registered name of the pool that has a program of this name."""
+
+    def __post_init__(self) -> None:
+        if self.native is None and self.legacy is None:
+            raise ValueError(f"program {self.name!r} has no side: name its native actor, its legacy pool, or both")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One engine's try that failed, before another was asked."""
+
+    engine: Engine
+    error: str
+    """The class of the error, and what it says."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A question on its way. ``deadline`` is absolute, in seconds of the runtime's clock; None: no limit."""
+
+    program: RoutedProgram
+    inputs: Mapping[str, object] = field(repr=False)
+    engine: Engine
+    reason: str
+    """Why this engine, in words."""
+    since: float
+    deadline: float | None
+    failed: tuple[Attempt, ...] = ()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How an answer came about."""
+
+    engine: Engine
+    reason: str
+    attempts: tuple[Attempt, ...]
+    """What was tried before and failed; empty in the ordinary case."""
+    latency_s: float
+    """From the router's acceptance to the answer."""
+    worker: str | None = None
+    """Legacy: which worker."""
+    incarnation: str | None = None
+    """Legacy: which incarnation of it."""
+
+    worker_attempts: int = 1
+    """Legacy: how many workers had it in hand; more than 1 after a crash."""
+
+    @property
+    def fell_back(self) -> bool:
+        """True if another engine was asked first."""
+        return bool(self.attempts)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A prediction and its route. Fields are read as ``answer["score"]`` or from ``answer.prediction``."""
+
+    prediction: Prediction
+    route: Route
+
+    def __getitem__(self, name: str) -> object:
+        return self.prediction[name]
