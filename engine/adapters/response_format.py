@@ -1,0 +1,74 @@
+"""Which `response_format` a JSON request asks for: a strict schema of the outputs where that can be had, else any JSON
+object.
+
+As dspy 3.4: the choice is made before the model is asked, from what the model supports and what the types allow; it is
+not changed after a failure.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast, get_origin
+
+import pydantic
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
+
+from .base import LanguageModel
+from .plan import Plan
+
+_log = logging.getLogger(__name__)
+
+JSON_OBJECT = {"type": "json_object"}
+
+
+def response_format(lm: LanguageModel, plan: Plan) -> Any:
+    """None (the model knows no such option), `{"type": "json_object"}`, or a pydantic model whose schema is strict.
+
+    A `dict[...]` output rules the schema out: a strict schema must name all properties.
+    """
+    if "response_format" not in lm.supported_params:
+        return None
+    open_ended = any(get_origin(field.spec.annotation) is dict for field in plan.outputs.values())
+    if open_ended or not lm.supports_response_schema:
+        return dict(JSON_OBJECT)
+    if plan.response_model is None:
+        try:
+            plan.response_model = _strict_model(plan)
+        except (ValueError, PydanticInvalidForJsonSchema, PydanticSchemaGenerationError) as error:
+            _log.warning("No strict schema can be made for the outputs (%s): asking for a JSON object instead.", error)
+            return dict(JSON_OBJECT)
+    return plan.response_model
+
+
+def _strict_model(plan: Plan) -> type[pydantic.BaseModel]:
+    """A model of the outputs whose JSON schema follows the rules of OpenAI's structured outputs: every property is
+    required, no object takes others.
+    """
+    fields: dict[str, Any] = {}
+    for field in plan.outputs.values():
+        fields[field.name] = (field.spec.annotation, field.spec.to_info().default)
+    model = pydantic.create_model("DSPyProgramOutputs", __config__=pydantic.ConfigDict(extra="forbid"), **fields)
+    schema = model.model_json_schema()
+    _make_strict(schema)
+
+    def strict_schema(*_: Any, **__: Any) -> dict[str, Any]:
+        return schema
+
+    # Where the LM clients look for the schema.
+    model.model_json_schema = strict_schema  # pyright: ignore[reportAttributeAccessIssue]
+    return model
+
+
+def _make_strict(part: dict[str, Any]) -> None:
+    if part.get("type") == "object":
+        properties = cast("dict[str, Any]", part.setdefault("properties", {}))
+        part["required"] = list(properties)
+        part["additionalProperties"] = False
+        for each in properties.values():
+            if isinstance(each, dict):
+                _make_strict(cast("dict[str, Any]", each))
+    if part.get("type") == "array" and isinstance(part.get("items"), dict):
+        _make_strict(part["items"])
+    for definitions in ("$defs", "definitions"):
+        for each in part.get(definitions, {}).values():
+            _make_strict(each)
