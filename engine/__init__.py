@@ -1,0 +1,108 @@
+"""dspex.engine: DSPy programs, native and asynchronous.
+
+    import dspex.engine as dspy
+
+    dspy.configure(lm=dspy.LM("openai/gpt-4o-mini"))
+    qa = dspy.ChainOfThought("question -> answer: float")
+    pred = await qa.acall(question="17 * 3?")        # or qa(question=...) outside an event loop
+
+Names, parameters, prompts and saved state are those of dspy 3.4, for what is offered. Importing this room imports no
+provider's SDK.
+"""
+
+from .actors import ProgramActor
+from .adapters import Adapter, ChatAdapter, JSONAdapter
+from .errors import (
+    AdapterError,
+    AdapterParseError,
+    ContextWindowExceededError,
+    EngineError,
+    FieldValueError,
+    LMAuthError,
+    LMBillingError,
+    LMConfigurationError,
+    LMError,
+    LMInvalidRequestError,
+    LMNotConfiguredError,
+    LMProviderError,
+    LMRateLimitError,
+    LMServerError,
+    LMTimeoutError,
+    LMTransportError,
+    LMUnexpectedError,
+    LMUnsupportedFeatureError,
+    LMUnsupportedModelError,
+    MissingExtra,
+    MissingInputError,
+    SignatureError,
+    StateMismatchError,
+    SyncInsideLoopError,
+    is_retryable_lm_error,
+)
+from .errors import EngineError as DSPyError
+from .example import Completions, Example, Prediction
+from .inputs import check_inputs, required_inputs
+from .lm import LM, BaseLM, DummyLM
+from .module import Module, Parameter
+from .modules import ChainOfThought
+from .predict import Predict
+from .settings import Settings, configure, context, settings
+from .signatures import InputField, OutputField, Signature, ensure_signature, infer_prefix, make_signature
+from .usage import UsageTracker, track_usage
+
+__all__ = [
+    "LM",
+    "Adapter",
+    "AdapterError",
+    "AdapterParseError",
+    "BaseLM",
+    "ChainOfThought",
+    "ChatAdapter",
+    "Completions",
+    "ContextWindowExceededError",
+    "DSPyError",
+    "DummyLM",
+    "EngineError",
+    "Example",
+    "FieldValueError",
+    "InputField",
+    "JSONAdapter",
+    "LMAuthError",
+    "LMBillingError",
+    "LMConfigurationError",
+    "LMError",
+    "LMInvalidRequestError",
+    "LMNotConfiguredError",
+    "LMProviderError",
+    "LMRateLimitError",
+    "LMServerError",
+    "LMTimeoutError",
+    "LMTransportError",
+    "LMUnexpectedError",
+    "LMUnsupportedFeatureError",
+    "LMUnsupportedModelError",
+    "MissingExtra",
+    "MissingInputError",
+    "Module",
+    "OutputField",
+    "Parameter",
+    "Predict",
+    "Prediction",
+    "ProgramActor",
+    "Settings",
+    "Signature",
+    "SignatureError",
+    "StateMismatchError",
+    "SyncInsideLoopError",
+    "UsageTracker",
+    "check_inputs",
+    "configure",
+    "context",
+    "ensure_signature",
+    "infer_prefix",
+    "is_retryable_lm_error",
+    "make_signature",
+    "required_inputs",
+    "settings",
+    "track_usage",
+]

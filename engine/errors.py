@@ -1,0 +1,86 @@
+"""Every error the engine raises on purpose, in one place to import from and to look at.
+
+    EngineError  (dspy: DSPyError)
+    ├── LMError                              lm/errors.py, where each class is described
+    │   ├── LMConfigurationError
+    │   │   └── LMNotConfiguredError
+    │   ├── LMUnsupportedFeatureError
+    │   ├── LMTransportError *
+    │   ├── LMUnexpectedError
+    │   └── LMProviderError
+    │       ├── LMAuthError
+    │       ├── LMBillingError
+    │       ├── LMRateLimitError *
+    │       ├── LMTimeoutError *
+    │       ├── LMServerError *
+    │       └── LMInvalidRequestError
+    │           ├── ContextWindowExceededError
+    │           └── LMUnsupportedModelError
+    ├── AdapterError                         adapters/errors.py
+    │   ├── AdapterParseError                the answer does not hold the signature's outputs
+    │   └── FieldValueError (TypeError)      a value cannot be written into the prompt
+    ├── MissingInputError (ValueError)       a request from outside lacks inputs
+    ├── StateMismatchError (KeyError)        a saved state does not fit the program
+    └── SyncInsideLoopError (RuntimeError)   a synchronous call on a running event loop
+
+    SignatureError (ValueError)              signatures/errors.py: what is wrong with a signature, leaf by leaf
+    MissingExtra (ImportError)               an optional package is not installed; names the extra
+
+`*`: a second attempt may succeed (`is_retryable_lm_error`); the LM client has already made those it may. Besides these,
+calling something wrongly raises Python's own ValueError or TypeError, and what the engine does not have yet raises
+NotImplementedError. Cancellation is never turned into an error.
+"""
+
+from .adapters import AdapterError, AdapterParseError, FieldValueError
+from .failure import EngineError
+from .inputs import MissingInputError
+from .lm import (
+    ContextWindowExceededError,
+    LMAuthError,
+    LMBillingError,
+    LMConfigurationError,
+    LMError,
+    LMInvalidRequestError,
+    LMNotConfiguredError,
+    LMProviderError,
+    LMRateLimitError,
+    LMServerError,
+    LMTimeoutError,
+    LMTransportError,
+    LMUnexpectedError,
+    LMUnsupportedFeatureError,
+    LMUnsupportedModelError,
+    MissingExtra,
+    is_retryable_lm_error,
+)
+from .saved_state import StateMismatchError
+from .signatures import SignatureError
+from .sync import SyncInsideLoopError
+
+__all__ = [
+    "AdapterError",
+    "AdapterParseError",
+    "ContextWindowExceededError",
+    "EngineError",
+    "FieldValueError",
+    "LMAuthError",
+    "LMBillingError",
+    "LMConfigurationError",
+    "LMError",
+    "LMInvalidRequestError",
+    "LMNotConfiguredError",
+    "LMProviderError",
+    "LMRateLimitError",
+    "LMServerError",
+    "LMTimeoutError",
+    "LMTransportError",
+    "LMUnexpectedError",
+    "LMUnsupportedFeatureError",
+    "LMUnsupportedModelError",
+    "MissingExtra",
+    "MissingInputError",
+    "SignatureError",
+    "StateMismatchError",
+    "SyncInsideLoopError",
+    "is_retryable_lm_error",
+]
