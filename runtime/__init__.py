@@ -1,7 +1,7 @@
 """Actors, mailboxes, links, monitors, exit reasons: Erlang's processes on asyncio and trio."""
 
 from .actor import Actor
-from .backend import Timer
+from .event_log import log_events
 from .events import Event, EventBus
 from .exits import (
     KILL,
@@ -21,6 +21,7 @@ from .exits import (
     NameTaken,
     NotAHandler,
     Reason,
+    ReceiveTimeout,
     Refuse,
     RuntimeClosed,
     Shutdown,
@@ -30,13 +31,17 @@ from .exits import (
     UnknownProcess,
     is_orderly,
 )
+from .participant import Participant
+from .plain import Mailbox, Plain, spawn
 from .process import Process
 from .ref import NamedRef, Ref
-from .runtime import Runtime, Startable, open_runtime
+from .runtime import Runtime, Startable, current_runtime, open_runtime
 from .server import Reply, TaskHandle
-from .signals import Address, Down, ExitSignal, Monitor
+from .signals import IDLE, Address, Down, ExitSignal, Idle, Monitor
+from .timers import Timer, TimerFired
 
 __all__ = [
+    "IDLE",
     "KILL",
     "KILLED",
     "NOPROC",
@@ -56,13 +61,18 @@ __all__ = [
     "Exit",
     "ExitReason",
     "ExitSignal",
+    "Idle",
     "Ignore",
+    "Mailbox",
     "Monitor",
     "NameTaken",
     "NamedRef",
     "NotAHandler",
+    "Participant",
+    "Plain",
     "Process",
     "Reason",
+    "ReceiveTimeout",
     "Ref",
     "Refuse",
     "Reply",
@@ -74,8 +84,12 @@ __all__ = [
     "Stop",
     "TaskHandle",
     "Timer",
+    "TimerFired",
     "TreeFailed",
     "UnknownProcess",
+    "current_runtime",
     "is_orderly",
+    "log_events",
     "open_runtime",
+    "spawn",
 ]

@@ -21,23 +21,20 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, Self
 
-from .backend import Timer
 from .exits import NORMAL, BadProcess, Reason
+from .participant import Participant
 from .process import Body, Process
-from .ref import Ref, process_of
-from .runtime import SHUTDOWN_SECONDS, Runtime, Startable
-from .server import Call, Reply, Server, TaskHandle, call_in_hand
-from .signals import Address, Monitor
+from .runtime import SHUTDOWN_SECONDS, Runtime
+from .server import Reply, Server, TaskHandle, call_in_hand
 
 P = ParamSpec("P")
-S = TypeVar("S", bound=Startable)
 
 _log = logging.getLogger("dspex.runtime")
 
 
-class Actor:
+class Actor(Participant):
     """Subclass it, keep ``__init__`` cheap (no I/O: that belongs in ``init``), and give it methods.
 
     An object is started once; whoever restarts it makes a new one.
@@ -56,8 +53,7 @@ class Actor:
     escalates: bool = False
     """True: its crash at the top of the tree fails the runtime's block."""
 
-    _server: Server | None = None
-    _runtime: Runtime | None = None
+    __server: Server | None = None
 
     # --- callbacks ----------------------------------------------------------------------------------------------
 
@@ -71,7 +67,7 @@ class Actor:
         """Called last: after ``stop``, after a crash, and on a supervisor's shutdown if ``trap_exit``. Never after a kill."""
 
     async def handle_info(self, message: Any) -> None:
-        """Called with what is no method call: ``ref.send``, timers, Down, ExitSignal. By default it is reported."""
+        """Called with what is no method call: ``ref.send``, timers, Down, ExitSignal, IDLE. By default it is reported."""
         self.rt.events.emit("runtime.unhandled", process=self.ref.label, kind=type(message).__name__)
         _log.debug("%s got a %s that it does not handle", self.ref.label, type(message).__name__)
 
@@ -82,85 +78,54 @@ class Actor:
     # --- what an actor can do -----------------------------------------------------------------------------------
 
     @property
-    def rt(self) -> Runtime:
-        """The runtime it runs in. Raises BadProcess before it is started."""
-        if self._runtime is None:
-            raise BadProcess(f"{type(self).__name__} has not been started: its runtime is known from init on")
-        return self._runtime
-
-    @property
-    def ref(self) -> Ref[Self]:
-        """A reference to itself, to hand to others."""
-        return Ref(self._running.process)
-
-    @property
     def deadline(self) -> float | None:
         """When the caller in hand gives up, in seconds of ``rt.now``; None: never. Pass it on: ``ref.until(self.deadline)``."""
-        bucket = call_in_hand(self._running).bucket
+        bucket = call_in_hand(self.__running).bucket
         return bucket.when if bucket is not None else None
 
     def defer(self) -> Reply:
         """Answer the call in hand later, through the Reply; what the handler returns is then ignored."""
-        call: Call = call_in_hand(self._running)
-        call.deferred = True
-        return Reply(self._running.process, call.slot, call.bucket)
+        call = call_in_hand(self.__running)
+        call.deferred = reply = Reply(self.__running.process, call.slot, call.bucket)
+        return reply
 
     def continue_with(
         self, method: Callable[Concatenate[Self, P], object], /, *args: P.args, **kwargs: P.kwargs
     ) -> None:
         """Run a method of its own next, before any message: to answer first and work on."""
-        self._running.continuations.append((method, args, kwargs))
+        self.__running.continue_with((method, args, kwargs))
 
     def stop(self, reason: Reason = NORMAL) -> None:
         """End in order after the handler that is running; its answer is sent when ``terminate`` has run."""
-        self._running.stopping = reason
+        self.__running.stop(reason)
+
+    def idle_after(self, seconds: float) -> None:
+        """If no message arrives within ``seconds`` after the handler that is running, ``handle_info`` gets IDLE, once.
+
+        As gen_server's timeout: any message in between calls it off. Raises ValueError for a negative time.
+        """
+        if not seconds >= 0:
+            raise ValueError(f"an actor is idle after seconds >= 0, not {seconds!r}")
+        self.__running.idle_after(seconds)
 
     def task(
         self, function: Callable[P, Coroutine[Any, Any, object]], /, *args: P.args, **kwargs: P.kwargs
     ) -> TaskHandle:
         """Run an async function beside the messages. If it raises, the actor crashes; when the actor ends, it is cancelled."""
-        return self._running.start_task(lambda: function(*args, **kwargs))
-
-    async def start_link(self, actor: S, *, name: str | None = None) -> Ref[S]:
-        """Start an actor of which this one is the parent: linked, and ordered to terminate when this one ends.
-
-        Raises StartFailed, NameTaken, BadProcess. As in OTP, a child that fails to start also sends its exit signal: an
-        actor that does not trap exits ends with it.
-        """
-        return await self.rt.start_under(self._running.process, actor, name=name)
-
-    def link(self, other: Address) -> None:
-        """If either ends abnormally, so does the other, or gets ExitSignal if it traps. Raises ActorExit for a dead one."""
-        self._running.process.link(process_of(other))
-
-    def unlink(self, other: Address) -> None:
-        """Undo ``link``. A signal already in the mailbox stays there."""
-        self._running.process.unlink(process_of(other))
-
-    def monitor(self, other: Address) -> Monitor:
-        """Watch: exactly one Down with this monitor arrives when the other ends, at once if it is gone."""
-        return self._running.process.monitor(process_of(other))
-
-    def demonitor(self, monitor: Monitor, *, flush: bool = True) -> bool:
-        """Stop watching; ``flush`` also removes a Down that waits in the mailbox. True if it was still watching."""
-        return self._running.process.demonitor(monitor, flush=flush)
-
-    def send_after(self, seconds: float, to: Address, message: object) -> Timer:
-        """Send a plain message later; ``cancel()`` on what is returned."""
-        return self.rt.send_after(seconds, to, message)
+        return self.__running.start_task(lambda: function(*args, **kwargs))
 
     # --- the inside ---------------------------------------------------------------------------------------------
 
     @property
-    def _running(self) -> Server:
-        if self._server is None:
+    def __running(self) -> Server:
+        if self.__server is None:
             raise BadProcess(f"{type(self).__name__} has not been started: use rt.start or a child spec")
-        return self._server
+        return self.__server
 
     def __start__(self, runtime: Runtime, parent: Process, name: str | None) -> tuple[Process, Body]:
         """Bind to a new process; see ``Startable``."""
         kind = type(self).__name__
-        if self._server is not None:
+        if self.__server is not None:
             raise BadProcess(f"this {kind} was started before: make a new one for each start (a spec takes a factory)")
         for callback in ("init", "terminate", "handle_info"):
             if not inspect.iscoroutinefunction(getattr(self, callback)):
@@ -170,6 +135,6 @@ class Actor:
         process = Process(runtime.kernel, kind, parent, name=name, trap=self.trap_exit)
         process.parent_first = True
         process.host = self
-        self._runtime = runtime
-        self._server = Server(process, self)
-        return process, self._server.serve
+        self.__bind__(process, runtime)
+        self.__server = Server(process, self)
+        return process, self.__server.serve

@@ -15,6 +15,7 @@ The error tree of the runtime:
     ActorError
     ├── ActorExit(reason)        the process called is dead, or died before it answered
     ├── CallTimeout              no answer in time; the request may still be carried out   (also a TimeoutError)
+    ├── ReceiveTimeout           no such message in time                                   (also a TimeoutError)
     ├── CallingSelf              an actor that calls itself would wait for ever
     ├── NotAHandler              what was named is no message of that actor                (also a TypeError)
     ├── StartFailed(reason)      init did not succeed; nothing of it is left behind
@@ -115,6 +116,13 @@ class CallTimeout(ActorError, TimeoutError):
 
     def __str__(self) -> str:
         return f"{self.who} did not answer within {self.seconds:g} s; give it longer with ref.within(seconds).call(...)"
+
+
+class ReceiveTimeout(ActorError, TimeoutError):
+    """No message of the kind that was waited for arrived in time."""
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"{who} got no such message in time")
 
 
 class CallingSelf(ActorError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import ContextVar
-from typing import Any, Final, final
+from typing import Any, Final, Protocol, final
 
 import anyio
 
@@ -24,10 +24,12 @@ from .exits import (
     NOPROC,
     NORMAL,
     ActorExit,
+    BadProcess,
     Crash,
     Exit,
     NameTaken,
     Reason,
+    ReceiveTimeout,
     StartFailed,
 )
 from .signals import Address, Down, ExitSignal, Monitor
@@ -46,6 +48,16 @@ CURRENT: Final[ContextVar[Process | None]] = ContextVar("dspex_process", default
 """The process whose task is running, if any: who sends an exit signal, who would call itself."""
 
 
+class Cancellable(Protocol):
+    """A timer."""
+
+    def cancel(self) -> bool: ...
+
+
+BESIDE: Final[ContextVar[bool]] = ContextVar("dspex_beside", default=False)
+"""True in helper tasks and concurrent calls: they run beside the process's own turn and have no mailbox."""
+
+
 @final
 class Kernel:
     """What all processes of one runtime share."""
@@ -60,6 +72,8 @@ class Kernel:
         """What was started at the top, in order, with the seconds each gets to stop in."""
         self.escalate = escalate
         """Makes the block fail: for what no supervisor may keep to itself, KeyboardInterrupt and SystemExit."""
+        self.runtime: object = None
+        """The Runtime these processes live in."""
         self.emptied: Slot | None = None
         """Filled when the last process is gone, while somebody waits for that."""
         self._numbers = itertools.count(1)
@@ -86,6 +100,7 @@ class Process:
 
     __slots__ = (
         "address",
+        "attention",
         "batch",
         "body",
         "cause",
@@ -107,6 +122,7 @@ class Process:
         "reason",
         "scope",
         "started",
+        "timers",
         "trap",
         "waiter",
         "watchers",
@@ -132,6 +148,8 @@ class Process:
         """What the receiver has taken and not handled yet, last first."""
         self.control: list[object] = []
         """Orders of the system; they overtake messages and are never dropped."""
+        self.attention = False
+        """True: look at more than the mailbox before the next message. One truth test a message instead of five."""
         self.waiter: Slot | None = None
         self.reason: Reason | None = None
         """None while alive. From the moment it is set, no message is handled any more."""
@@ -146,6 +164,8 @@ class Process:
         self.pending: dict[Slot, None] = {}
         """Calls taken from the mailbox and not answered: they fail when the process ends."""
         self.exit_slots: list[Slot] = []
+        self.timers: set[Cancellable] | None = None
+        """Messages to come that have no other receiver."""
 
     @property
     def alive(self) -> bool:
@@ -176,6 +196,7 @@ class Process:
         """Put a system order before all messages."""
         if self.reason is None:
             self.control.append(order)
+            self.attention = True
             self.wake()
 
     def wake(self) -> None:
@@ -189,6 +210,38 @@ class Process:
         """Wait until something is posted or ordered. Cancelled: nothing is lost."""
         self.waiter = slot = self.kernel.backend.slot()
         await slot
+
+    async def park_until(self, when: float) -> bool:
+        """As ``park``, at most until ``when`` in seconds of the clock. False: the time is over."""
+        timer = self.kernel.backend.call_at(when, self.wake)
+        try:
+            await self.park()
+            return timer.active
+        finally:
+            timer.cancel()
+
+    async def receive(self, wanted: Callable[[object], bool] | None, when: float | None) -> object:
+        """Take the first plain message that is wanted out of the mailbox; the others stay, in order.
+
+        Raises ReceiveTimeout when there is none until ``when``. Cancelled: nothing is lost.
+        """
+        if CURRENT.get() is not self or self.waiter is not None:
+            raise BadProcess(f"{self.label} is already waiting for messages, or this is not its own task")
+        batch = self.batch
+        for i in range(len(batch) - 1, -1, -1):
+            if batch[i][0] is None and (wanted is None or wanted(batch[i][1])):
+                return batch.pop(i)[1]
+        inbox = self.inbox
+        seen = 0
+        while True:
+            while seen < len(inbox):
+                if inbox[seen][0] is None and (wanted is None or wanted(inbox[seen][1])):
+                    return inbox.pop(seen)[1]
+                seen += 1
+            if when is None:
+                await self.park()
+            elif not await self.park_until(when) and seen == len(inbox):
+                raise ReceiveTimeout(self.label)
 
     def waiting(self) -> Iterator[Envelope]:
         """What is in the mailbox, in order."""
@@ -216,6 +269,7 @@ class Process:
         """End with this reason as soon as the task lets go; nothing in the process can refuse."""
         if self.reason is None:
             self.reason = reason
+            self.attention = True
             if self.scope is not None:
                 self.scope.cancel()
 
@@ -319,6 +373,9 @@ class Process:
                 slot.set_exception(ActorExit(reason, self.label))
         if self.name is not None and kernel.names.get(self.name) is self:
             del kernel.names[self.name]
+        timers, self.timers = self.timers, None
+        for timer in timers or ():
+            timer.cancel()
         if self.started is not None and not self.started.done():
             self.started.set_exception(StartFailed(reason, self.label))
         kernel.events.emit("runtime.process.exited", process=self.label, kind=self.kind, reason=reason)

@@ -28,7 +28,7 @@ from .exits import (
 from .process import CURRENT, Kernel, Process
 from .signals import Address
 
-A = TypeVar("A")
+A = TypeVar("A", covariant=True)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -200,6 +200,10 @@ class NamedRef(Generic[A]):
         if process is None or process.reason is not None:
             return None
         return Ref(process, self._timeout, self._until)
+
+    def holder(self) -> Process | None:
+        """The process that has the name, also while it is ending: for the rooms that build on processes."""
+        return self._kernel.names.get(self.name)
 
     def _now(self) -> Ref[A]:
         ref = self.resolve()

@@ -10,25 +10,39 @@ the block. Nothing outlives it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, final
+from contextvars import ContextVar
+from typing import Any, Final, Protocol, TypeVar, final
 
 import anyio
 
-from .backend import Backend, Slot, Timer, open_backend
+from .backend import Backend, Slot, open_backend
 from .events import EventBus
-from .exits import KILL, KILLED, NORMAL, SHUTDOWN, BadProcess, Reason, RuntimeClosed, TreeFailed, is_orderly
-from .process import Body, Kernel, Process, launch
+from .exits import (
+    KILL,
+    KILLED,
+    SHUTDOWN,
+    BadProcess,
+    NameTaken,
+    Reason,
+    RuntimeClosed,
+    TreeFailed,
+    UnknownProcess,
+    is_orderly,
+)
+from .process import CURRENT, Body, Kernel, Process, launch
 from .ref import NamedRef, Ref, process_of
 from .signals import Address, ExitSignal
-
-P = ParamSpec("P")
+from .timers import Timer, TimerFired
 
 SHUTDOWN_SECONDS: Final = 5.0
 """What a process gets to stop in before it is killed, unless it says otherwise; as OTP's workers."""
 
 _STUCK_SECONDS: Final = 5.0
+
+_OPEN: Final[ContextVar[Runtime | None]] = ContextVar("dspex_runtime", default=None)
+"""The innermost block that is open around the code that runs."""
 
 
 class Startable(Protocol):
@@ -59,6 +73,7 @@ class Runtime:
     def __init__(self, backend: Backend, scope: anyio.CancelScope) -> None:
         self._scope = scope
         self._kernel = Kernel(backend, self._fail)
+        self._kernel.runtime = self
         self._closing = False
         self._root = Process(self._kernel, "runtime", None, name=None, trap=True)
         self.failure: BaseException | None = None
@@ -94,30 +109,21 @@ class Runtime:
         try:
             await started
         except self._kernel.backend.cancelled:
+            parent = process.parent
+            if parent is not None and parent.reason is not None and parent in process.links:
+                raise  # the parent is ending: its link ends the child, with the parent's reason
             process.die(KILLED)
             with anyio.CancelScope(shield=True):
                 await process.ended()
             raise
 
-    def spawn(
-        self,
-        function: Callable[Concatenate[Process, P], Awaitable[object]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Ref[Any]:
-        """Start a plain process: an async function whose first argument is its ``Process``. Raises RuntimeClosed."""
+    def launch(self, startable: Startable, *, name: str | None = None) -> Ref[Any]:
+        """Start at the top without waiting for it: what ``spawn`` is made of. Raises NameTaken, BadProcess, RuntimeClosed."""
         self._require_open()
-        process = Process(self._kernel, getattr(function, "__name__", "process"), self._root, name=None, trap=False)
-
-        async def body() -> Reason:
-            if process.started is not None and not process.started.done():
-                process.started.set_result(None)
-            await function(process, *args, **kwargs)
-            return NORMAL
-
+        process, body = startable.__start__(self, self._root, name)
         launch(self._kernel, process, body)
-        self._kernel.top[process] = SHUTDOWN_SECONDS
+        process.started = None  # nobody waits for it
+        self._kernel.top[process] = startable.shutdown
         return Ref(process)
 
     def _require_open(self) -> None:
@@ -134,6 +140,28 @@ class Runtime:
         """A reference by name: looked up at each use, so it survives restarts."""
         return NamedRef(self._kernel, name)
 
+    def register(self, name: str, ref: Address) -> None:
+        """Give a live process a name. Raises NameTaken; ValueError if it has a name already or is dead, or for ""."""
+        process = process_of(ref)
+        if not name:
+            raise ValueError("a name is a non-empty str")
+        if process.reason is not None:
+            raise ValueError(f"{process.label} is dead: it can have no name")
+        if process.name is not None and self._kernel.names.get(process.name) is process:
+            raise ValueError(f"{process.label} is registered already, as {process.name!r}: a process has one name")
+        holder = self._kernel.names.get(name)
+        if holder is not None:
+            raise NameTaken(name, holder.address)
+        process.name = name
+        self._kernel.names[name] = process
+
+    def unregister(self, name: str) -> None:
+        """Take a name away from its process, which lives on. Raises UnknownProcess."""
+        holder = self._kernel.names.pop(name, None)
+        if holder is None:
+            raise UnknownProcess(name)
+        holder.name = None
+
     # --- time and events ----------------------------------------------------------------------------------------
 
     @property
@@ -149,14 +177,28 @@ class Runtime:
         """Sleep on the runtime's clock."""
         await self._kernel.backend.sleep(seconds)
 
-    def send_after(self, seconds: float, to: Address, message: object) -> Timer:
-        """Send ``message`` after ``seconds``, unless the timer is cancelled or the receiver ends first."""
-        process = process_of(to)
+    def send_after(self, seconds: float, to: Address | NamedRef[Any], message: object) -> Timer:
+        """Send ``message`` after ``seconds``, unless the timer is cancelled or the receiver ends first.
+
+        A name is looked up when the timer is due; if nobody has it then, nothing happens. Raises ValueError for a
+        negative time.
+        """
+        return self._timer(seconds, to, lambda _: message)
+
+    def start_timer(self, seconds: float, to: Address | NamedRef[Any], message: object) -> Timer:
+        """As ``send_after``; what arrives is TimerFired(timer, message)."""
+        return self._timer(seconds, to, lambda timer: TimerFired(timer, message))
+
+    def _timer(self, seconds: float, to: Address | NamedRef[Any], message: Callable[[Timer], object]) -> Timer:
+        process = None if isinstance(to, NamedRef) else process_of(to)
 
         def fire() -> None:
-            process.post((None, message, None, None, None))
+            receiver = to.holder() if isinstance(to, NamedRef) else process
+            if receiver is not None:
+                receiver.post((None, message(timer), None, None, None))
 
-        return self._kernel.backend.call_at(self.now() + seconds, fire)
+        timer = Timer(self._kernel, seconds, fire, process)
+        return timer
 
     # --- looking ------------------------------------------------------------------------------------------------
 
@@ -247,6 +289,8 @@ async def open_runtime(*, grace: float = 30.0) -> AsyncGenerator[Runtime]:
     async with open_backend() as backend:
         scope = anyio.CancelScope()
         runtime = Runtime(backend, scope)
+        outer = _OPEN.get()
+        _OPEN.set(runtime)
         try:
             with scope:
                 runtime.open()
@@ -256,6 +300,19 @@ async def open_runtime(*, grace: float = 30.0) -> AsyncGenerator[Runtime]:
                 raise
             raise BaseExceptionGroup("the block and its tree both failed", [error, runtime.failure]) from None
         finally:
+            _OPEN.set(outer)
             await backend.uninterrupted(lambda: runtime.close(grace))
         if runtime.failure is not None:
             raise runtime.failure
+
+
+def current_runtime() -> Runtime:
+    """The runtime of the actor that runs this code, else the one whose block is open around it.
+
+    Raises RuntimeClosed outside both.
+    """
+    process = CURRENT.get()
+    found = process.kernel.runtime if process is not None else _OPEN.get()
+    if not isinstance(found, Runtime):
+        raise RuntimeClosed("no runtime here: this code runs neither in an actor nor inside `async with open_runtime()`")
+    return found

@@ -17,10 +17,10 @@ import anyio
 
 from .backend import Slot
 from .deadlines import Bucket
-from .exits import NORMAL, Crash, Exit, Ignore, Reason, Refuse, StartFailed, Stop
-from .process import CURRENT, REDUCTIONS, Envelope, ParentExit, Process
+from .exits import NORMAL, Crash, Exit, Ignore, NotAHandler, Reason, Refuse, StartFailed, Stop
+from .process import BESIDE, CURRENT, REDUCTIONS, Envelope, ParentExit, Process
 from .ref import StopOrder, process_of
-from .signals import Address
+from .signals import IDLE, Address
 
 
 class Behaviour(Protocol):
@@ -40,9 +40,11 @@ class Reply:
     Sending when the caller has gone, or a second time, does nothing. If the actor ends first, the caller gets ActorExit.
     """
 
-    __slots__ = ("_bucket", "_process", "_slot")
+    __slots__ = ("_bucket", "_process", "_slot", "answered")
 
     def __init__(self, process: Process, slot: Slot | None, bucket: Bucket | None) -> None:
+        self.answered = False
+        """True once ``send`` or ``refuse`` was used."""
         self._process = process
         self._slot = slot
         self._bucket = bucket
@@ -93,6 +95,7 @@ class Reply:
             slot.set_exception(error)
 
     def _take(self) -> Slot | None:
+        self.answered = True
         slot = self._slot
         if slot is None:
             return None
@@ -109,7 +112,8 @@ class Call:
     def __init__(self, slot: Slot | None, bucket: Bucket | None) -> None:
         self.slot = slot
         self.bucket = bucket
-        self.deferred = False
+        self.deferred: Reply | None = None
+        """Who will answer, once the handler has asked to do it later."""
 
 
 _IN_HAND: Final[ContextVar[Call | None]] = ContextVar("dspex_call", default=None)
@@ -146,9 +150,9 @@ class Server:
         self.process = process
         self.behaviour = behaviour
         self.call = Call(None, None)
-        self.stopping: Reason | None = None
-        """Set by ``Actor.stop``: end after the handler that is running."""
-        self.continuations: list[tuple[Any, Any, Any]] = []
+        self._stopping: StopOrder | None = None
+        self._continuations: list[tuple[Any, Any, Any]] = []
+        self._idle: float | None = None
         self._last_reply: tuple[Slot, object] | None = None
         self._limit = behaviour.concurrency
         self._running = 0
@@ -171,6 +175,7 @@ class Server:
         started = self.process.started
         assert started is not None
         reason: Reason
+        cause: BaseException | None = None
         try:
             await self.behaviour.init()
         except Ignore as ignored:
@@ -178,7 +183,7 @@ class Server:
                 started.set_exception(ignored)
             return NORMAL
         except (Exit, Stop) as exit_:
-            reason = exit_.reason
+            reason, cause = exit_.reason, exit_.__cause__
         except self.process.kernel.backend.cancelled:
             raise
         except Exception as error:
@@ -189,7 +194,9 @@ class Server:
             return None
         self.process.kernel.events.emit("runtime.process.refused", process=self.process.label, reason=reason)
         if not started.done():
-            started.set_exception(StartFailed(reason, self.process.label))
+            failed = StartFailed(reason, self.process.label)
+            failed.__cause__ = failed.__cause__ or cause
+            started.set_exception(failed)
         return reason
 
     async def _until_stopped(self) -> Reason:
@@ -205,7 +212,7 @@ class Server:
         finally:
             # Whatever ended the loop, the caller whose message was in hand learns of it when the process is gone.
             slot = self.call.slot
-            if slot is not None and not slot.done() and not self.call.deferred:
+            if slot is not None and not slot.done() and self.call.deferred is None:
                 self.process.pending[slot] = None
 
     async def _terminate(self, reason: Reason) -> Reason:
@@ -237,19 +244,10 @@ class Server:
         concurrent = self._limit > 1
         left = REDUCTIONS
         while True:
-            if process.control:
-                reason = self._obey()
-                if reason is not None:
-                    return reason
-            if self.stopping is not None:
-                return self.stopping
-            if self.continuations:
-                handler, args, kwargs = self.continuations.pop(0)
-                call.slot = call.bucket = None
-                value = handler(behaviour, *args, **kwargs)
-                if type(value) is CoroutineType:
-                    await cast(Coroutine[Any, Any, Any], value)
-                continue
+            while process.attention:
+                outcome = await self._attend()
+                if outcome is not None:
+                    return outcome.reason
             batch = process.batch
             if not batch:
                 if not process.inbox:
@@ -271,7 +269,7 @@ class Server:
                 continue
             call.slot = slot
             call.bucket = bucket
-            call.deferred = False
+            call.deferred = None
             if handler is None:
                 await handle_info(args)
                 continue
@@ -283,20 +281,81 @@ class Server:
                 if slot is not None and not slot.done():
                     slot.set_exception(refusal.error)
                 continue
-            if process.reason is not None:
-                await process.park()  # it ended itself; the cancellation arrives here
-            if slot is None or call.deferred:
+            except TypeError as error:
+                if not _is_callers_mistake(error):
+                    raise
+                self._turn_down(envelope, error)
                 continue
-            if self.stopping is not None:
+            if slot is None or call.deferred is not None or process.reason is not None:
+                continue
+            if self._stopping is not None:
                 self._last_reply = (slot, value)
             elif not slot.done():
                 slot.set_result(value)
 
-    def _obey(self) -> Reason | None:
-        order = self.process.control.pop(0)
-        if isinstance(order, ParentExit | StopOrder | _HelperFailed):
-            return order.reason
+    def _turn_down(self, envelope: Envelope, error: TypeError) -> None:
+        """The arguments do not fit the handler: that is the sender's crash, not the actor's."""
+        handler, _, _, slot, _ = envelope
+        if slot is None:
+            self.process.kernel.dead_letter(self.process, "cast")
+        elif not slot.done():
+            slot.set_exception(NotAHandler(f"{getattr(handler, '__qualname__', handler)} cannot be called so: {error}"))
+
+    # --- between two messages -----------------------------------------------------------------------------------
+
+    async def _attend(self) -> StopOrder | None:
+        """Look at everything but the mailbox. Returns the order to stop, if there is one."""
+        process = self.process
+        process.attention = False
+        if process.reason is not None:
+            await process.park()  # told to die while it ran: the cancellation arrives here
+        while process.control:
+            order = process.control.pop(0)
+            if isinstance(order, ParentExit | StopOrder | _HelperFailed):
+                return StopOrder(order.reason)
+        if self._stopping is not None:
+            return self._stopping
+        if self._continuations:
+            process.attention = True
+            handler, args, kwargs = self._continuations.pop(0)
+            self._idle = None
+            self.call.slot = self.call.bucket = None
+            value = handler(self.behaviour, *args, **kwargs)
+            if type(value) is CoroutineType:
+                await cast(Coroutine[Any, Any, Any], value)
+        elif self._idle is not None:
+            seconds, self._idle = self._idle, None
+            if not process.inbox and not process.batch:
+                await self._wait_idle(process.kernel.backend.now() + seconds)
         return None
+
+    async def _wait_idle(self, when: float) -> None:
+        process = self.process
+        self.call.slot = None
+        while not process.inbox:
+            in_time = await process.park_until(when)
+            if process.attention:
+                return  # an order ends the waiting
+            if not in_time and not process.inbox:
+                await self.behaviour.handle_info(IDLE)
+                return
+
+    def stop(self, reason: Reason) -> None:
+        """End after the handler that is running."""
+        self._stopping = StopOrder(reason)
+        self.process.attention = True
+        self.process.wake()
+
+    def continue_with(self, continuation: tuple[Any, Any, Any]) -> None:
+        """Run this before the next message."""
+        self._continuations.append(continuation)
+        self.process.attention = True
+        self.process.wake()
+
+    def idle_after(self, seconds: float) -> None:
+        """Wait for the next message at most this long."""
+        self._idle = seconds
+        self.process.attention = True
 
     # --- helpers ------------------------------------------------------------------------------------------------
 
@@ -328,13 +387,23 @@ class Server:
                 self.process.pending.pop(slot, None)
                 if not slot.done():
                     slot.set_exception(refusal.error)
+            except TypeError as error:
+                if not _is_callers_mistake(error):
+                    raise
+                self.process.pending.pop(slot, None)
+                self._turn_down(envelope, error)
             else:
-                if not call.deferred:
+                if call.deferred is None:
                     self.process.pending.pop(slot, None)
                     if not slot.done():
                         slot.set_result(value)
 
-        self.process.kernel.backend.on_done(slot, scope.cancel)
+        def gone() -> None:
+            # An answer sent early, through Reply, is no reason to stop the handler.
+            if call.deferred is None or not call.deferred.answered:
+                scope.cancel()
+
+        self.process.kernel.backend.on_done(slot, gone)
         self._start_helper(answer, scope, self._next_call)
 
     def _next_call(self) -> None:
@@ -365,6 +434,7 @@ class Server:
 
         async def job() -> None:
             CURRENT.set(process)
+            BESIDE.set(True)
             try:
                 with scope:
                     await self._guarded(function)
@@ -398,6 +468,12 @@ class Server:
             while self._scopes:
                 self._all_done = self.process.kernel.backend.slot()
                 await self._all_done
+
+
+def _is_callers_mistake(error: TypeError) -> bool:
+    """True if the error arose at the call itself: the handler's own frame was never entered."""
+    traceback = error.__traceback__
+    return traceback is not None and traceback.tb_next is None
 
 
 def call_in_hand(server: Server) -> Call:

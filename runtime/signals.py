@@ -7,7 +7,7 @@ is read before the ``Down`` or ``ExitSignal`` that follows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 from .exits import Reason
 
@@ -79,3 +79,16 @@ class Down:
     monitor: Monitor
     ref: Address | None
     reason: Reason
+
+
+@final
+class Idle:
+    """What ``handle_info`` gets when no message came in the time given to ``idle_after``. There is one, ``IDLE``."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "IDLE"
+
+
+IDLE: Final = Idle()

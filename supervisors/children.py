@@ -7,9 +7,11 @@ from typing import Any, final
 from ..runtime import (
     KILL,
     KILLED,
+    NOPROC,
     NORMAL,
     SHUTDOWN,
     Address,
+    BadProcess,
     Crash,
     ExitSignal,
     Ignore,
@@ -55,6 +57,8 @@ class Record:
             ref = await runtime.start_under(parent, startable, name=self.spec.name)
         except Ignore:
             return
+        except BadProcess as error:
+            raise StartFailed(Crash(error), f"child {self.spec.id!r}") from error
         self.process = ref.process
 
     async def stop(self, supervisor: Process) -> Reason | None:
@@ -69,9 +73,9 @@ class Record:
         supervisor.unlink(process)
         waiting = supervisor.discard(lambda m: isinstance(m, ExitSignal) and m.ref == process.address)
         if waiting or process.gone:
+            # Dead before it was asked. Without a signal it had unlinked itself: nobody knows why.
             first = waiting[0] if waiting else None
-            reason = first.reason if isinstance(first, ExitSignal) else process.reason
-            return self._complaint(reason, asked_by=SHUTDOWN)
+            return self._complaint(first.reason if isinstance(first, ExitSignal) else NOPROC, asked_by=SHUTDOWN)
         if self.spec.brutal:
             process.exit_signal(supervisor, KILL)
             await process.ended()

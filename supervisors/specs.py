@@ -112,7 +112,11 @@ class Child:
         shutdown: object = self.shutdown
         if isinstance(shutdown, str):
             _check(self.id, "shutdown", shutdown, ("brutal_kill", "infinity"))
-        elif shutdown is not None and (isinstance(shutdown, bool) or not 0 <= shutdown < math.inf):
+        elif shutdown is not None and (
+            isinstance(shutdown, bool)
+            or not isinstance(shutdown, int | float)  # pyright: ignore[reportUnnecessaryIsInstance]
+            or not 0 <= shutdown < math.inf
+        ):
             raise BadChildSpec(
                 f'child {self.id!r}: shutdown is seconds >= 0, "brutal_kill" or "infinity", not {shutdown!r}'
             )

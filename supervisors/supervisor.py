@@ -93,6 +93,15 @@ class ChildInfo:
     incarnation: int
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class _TryAgain:
+    """The supervisor's message to itself after a restart that failed: other messages go between the attempts."""
+
+    record: Record
+    reason: Reason
+
+
 class Supervisor(Actor):
     """See the module. ``intensity`` counts restarts, ``period`` is in seconds; OTP's defaults, 1 in 5.
 
@@ -119,7 +128,7 @@ class Supervisor(Actor):
             raise BadChildSpec(f"auto_shutdown is one of {', '.join(get_args(AutoShutdown))}, not {auto_shutdown!r}")
         if isinstance(intensity, bool) or not isinstance(intensity, int) or intensity < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise BadChildSpec(f"intensity counts restarts, an int >= 0, not {intensity!r}")
-        if not period > 0:
+        if isinstance(period, bool) or not isinstance(period, int | float) or not period > 0:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise BadChildSpec(f"period is seconds > 0, not {period!r}")
         self.strategy: Strategy = strategy
         self.intensity = intensity
@@ -217,13 +226,17 @@ class Supervisor(Actor):
 
     async def handle_info(self, message: Any) -> None:
         """A child's exit signal is what a supervisor lives for; other messages are reported, as in OTP."""
-        if not isinstance(message, ExitSignal):
+        if isinstance(message, ExitSignal):
+            for record in self._records:
+                if is_child(record, message.ref):
+                    await self._ended(record, message.reason)
+                    return
+        elif isinstance(message, _TryAgain):
+            record = self._find(message.record.spec.id)
+            if record is not None and record.restarting:
+                await self._restart(record, message.reason)
+        else:
             await super().handle_info(message)
-            return
-        for record in self._records:
-            if is_child(record, message.ref):
-                await self._ended(record, message.reason)
-                return
 
     async def terminate(self, reason: Reason) -> None:
         """Stop all children, the last one first."""
@@ -248,7 +261,7 @@ class Supervisor(Actor):
     def _should_stop(self, ended: Record) -> bool:
         if self.auto_shutdown == "any_significant":
             return True
-        return not any(r is not ended and r.spec.significant and r.process is not None for r in self._records)
+        return not any(r is not ended and r.spec.significant and (r.process is not None or r.restarting) for r in self._records)
 
     async def _restart(self, record: Record, reason: Reason) -> None:
         if not self._restarts.allow(self.rt.now()):
@@ -263,7 +276,7 @@ class Supervisor(Actor):
             )
             limit = RestartLimitReached(record.spec.id, self._restarts.recent(), self.period)
             limit.__cause__ = reason.error if isinstance(reason, Crash) else ended.cause if ended is not None else None
-            self._process.cause = limit
+            self.ref.process.cause = limit
             raise Stop(SHUTDOWN)
         if self.strategy == "one_for_one":
             await self._try([record])
@@ -281,26 +294,20 @@ class Supervisor(Actor):
             except StartFailed as failed:
                 self._emit("start_failed", record, reason=failed.reason)
                 record.restarting = True
-                self.ref.cast(Supervisor.try_again, record.spec.id, failed.reason)
+                self.ref.send(_TryAgain(record, failed.reason))
                 return
             if record.process is None and record.spec.restart == "temporary":
                 self._records.remove(record)
 
-    async def try_again(self, id: str, reason: Reason) -> None:
-        """The supervisor's message to itself after a restart that failed: other messages go between the attempts."""
-        record = self._find(id)
-        if record is not None and record.restarting:
-            await self._restart(record, reason)
-
     # --- one child ----------------------------------------------------------------------------------------------
 
     async def _start(self, record: Record) -> None:
-        await record.start(self.rt, self._process)
+        await record.start(self.rt, self.ref.process)
         if record.process is not None:
             self._emit("started", record, incarnation=record.incarnation)
 
     async def _stop(self, record: Record) -> None:
-        complaint = await record.stop(self._process)
+        complaint = await record.stop(self.ref.process)
         if complaint is not None:
             self._emit("shutdown_failed", record, reason=complaint)
 
@@ -313,10 +320,6 @@ class Supervisor(Actor):
 
     def _emit(self, what: str, record: Record, **data: object) -> None:
         self.rt.events.emit(f"supervisor.child.{what}", supervisor=self.ref.label, child=record.spec.id, **data)
-
-    @property
-    def _process(self) -> Process:
-        return self.ref.process
 
     def _find(self, id: str) -> Record | None:
         return next((record for record in self._records if record.spec.id == id), None)

@@ -1,0 +1,72 @@
+"""No actor starves another, and a deep backlog loses nothing."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from dspex.runtime import Actor, open_runtime
+
+pytestmark = pytest.mark.anyio
+
+BACKLOG = 100_000
+
+
+class Busy(Actor):
+    def __init__(self) -> None:
+        self.handled = 0
+
+    def count(self) -> None:
+        self.handled += 1
+
+    def total(self) -> int:
+        return self.handled
+
+
+class Quick(Actor):
+    def ping(self) -> str:
+        return "pong"
+
+
+async def test_an_actor_with_a_full_mailbox_does_not_hold_up_the_others() -> None:
+    async with open_runtime() as rt:
+        actor = Busy()
+        busy, quick = await rt.start(actor), await rt.start(Quick())
+        for _ in range(BACKLOG):
+            busy.cast(Busy.count)
+        assert await quick.call(Quick.ping) == "pong"
+        # Counted in messages, not in time: a few turns of 256 may pass before the answer.
+        assert actor.handled <= 2_000
+        assert await busy.within(None).call(Busy.total) == BACKLOG
+
+
+async def test_two_actors_that_play_ping_pong_let_others_run() -> None:
+    class Player(Actor):
+        other: Player
+        rallies = 0
+
+        def hit(self) -> None:
+            self.rallies += 1
+            self.other.ref.cast(Player.hit)
+
+    async with open_runtime() as rt:
+        a, b = Player(), Player()
+        a.other, b.other = b, a
+        ref = await rt.start(a)
+        await rt.start(b)
+        ref.cast(Player.hit)
+        quick = await rt.start(Quick())
+        for _ in range(100):
+            assert await quick.call(Quick.ping) == "pong"
+        assert a.rallies > 0
+
+
+async def test_a_busy_actor_can_be_killed() -> None:
+    async with open_runtime() as rt:
+        actor = Busy()
+        ref = await rt.start(actor)
+        for _ in range(BACKLOG):
+            ref.cast(Busy.count)
+        await anyio.lowlevel.checkpoint()
+        ref.kill()
+        await ref.ended()
+        assert actor.handled < BACKLOG
