@@ -53,7 +53,7 @@ async def spawn_os_process(
     job = _Job(_Command(tuple(os.fspath(part) for part in argv), env, cwd, tuple(pass_fds), stdin, stdout, stderr))
     forking_thread.submit(job.run)
     try:
-        await anyio.wait_readable(job.done)
+        await job.wait()
     except GeneratorExit:  # the event loop itself is thrown away and nothing can be awaited: the handle's __del__ kills
         job.withdraw()
         raise
@@ -61,11 +61,12 @@ async def spawn_os_process(
         with anyio.CancelScope(shield=True):
             if not job.withdraw():
                 # It forks right now (some ms): pass_fds must not be closed, and their numbers reused, under it.
-                await anyio.wait_readable(job.done)
+                await job.wait()
                 if job.handle is not None:
                     await job.handle.aclose()
         raise
     finally:
+        anyio.notify_closing(job.done)
         os.close(job.done)
     handle, job.handle = job.handle, None  # the spawner thread may hold the job for a moment longer than we do
     if handle is None:
@@ -130,18 +131,25 @@ class _Command:
 
 
 class _Job:
-    """A request to the spawner thread. `done` becomes readable when `handle` or `error` is set."""
+    """A request to the spawner thread. `done` becomes readable when it is over, whatever came of it."""
 
-    __slots__ = ("_command", "_done_writer", "_lock", "_taken", "_withdrawn", "done", "error", "handle")
+    __slots__ = ("_command", "_done_writer", "_lock", "_over", "_taken", "_withdrawn", "done", "error", "handle")
 
     def __init__(self, command: _Command) -> None:
         self._command = command
         self._lock = threading.Lock()
         self._taken = False
         self._withdrawn = False
+        self._over = False
         self.done, self._done_writer = os.pipe()
         self.handle: OsProcessHandle | None = None
         self.error: BaseException | None = None
+
+    async def wait(self) -> None:
+        """Returns when it is over. A loop may report a descriptor as readable that is not; that is no answer."""
+        await anyio.wait_readable(self.done)
+        while not self._over:
+            await anyio.wait_readable(self.done)
 
     def withdraw(self) -> bool:
         """True: it was not begun and never will be. False: it is being done, or is done."""
@@ -158,4 +166,5 @@ class _Job:
         except BaseException as error:
             self.error = error
         finally:
+            self._over = True
             os.close(self._done_writer)

@@ -151,6 +151,7 @@ class OsProcess(Actor):
         """Tells the process that there is no more input."""
         assert self._process is not None
         if self._process.stdin is not None:
+            anyio.notify_closing(self._process.stdin)
             os.close(self._process.stdin)
             self._process.stdin = None
 

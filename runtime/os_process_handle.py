@@ -121,6 +121,8 @@ class OsProcessHandle:
             try:
                 await anyio.wait_readable(watched)
             finally:
+                # trio's epoll keeps what it was not told of, and wakes whoever gets the number next.
+                anyio.notify_closing(watched)
                 os.close(watched)
         return code
 

@@ -1,0 +1,164 @@
+"""A framed duplex over one socket, for asyncio and trio alike: messages in order, bounded, and never half a frame.
+
+Writing is split in two so that no cancelled caller can leave half a frame behind: `post` puts a whole frame into the
+outgoing buffer (and into the socket, as far as that takes it at once) without ever waiting, and one task of the owner
+runs `pump`, which moves the rest as the other side reads. What may wait in the buffer is bounded.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from .errors import LegacyError
+from .frames import DEFAULT_FRAME_LIMIT, FrameDecoder, encode_frame
+
+__all__ = ["Channel", "ChannelClosed", "ChannelFull"]
+
+_CHUNK = 256 * 1024
+
+
+class ChannelClosed(LegacyError):
+    """The other side is gone, or `close` was called. `half_frame`: it went in the middle of a message."""
+
+    def __init__(self, reason: str, *, half_frame: bool = False) -> None:
+        super().__init__(reason)
+        self.half_frame = half_frame
+
+
+class ChannelFull(LegacyError):
+    """The other side does not read and the outgoing buffer has no room for this message; nothing of it was sent."""
+
+
+class Channel:
+    """Owns `sock` (a connected stream socket). One task may `receive` and one may `pump`; anybody may `post`.
+
+    `limit` bounds one message in bytes, either way; `buffer` bounds, in bytes, what waits to be written. A message is
+    always accepted while nothing waits, so that `buffer` may be smaller than `limit`.
+    """
+
+    def __init__(self, sock: socket.socket, *, limit: int = DEFAULT_FRAME_LIMIT, buffer: int = 1024 * 1024) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._limit = limit
+        self._buffer_limit = buffer
+        self._decoder = FrameDecoder(limit)
+        self._inbox: deque[dict[str, Any]] = deque()
+        self._outgoing: deque[memoryview] = deque()
+        self._waiting = 0
+        self._more = anyio.Event()
+        self._closed = False
+        self.received_bytes = 0
+        """Grows with every byte that arrives: a life sign of the other side even amid a long message."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that were posted and that the socket has not taken yet."""
+        return self._waiting
+
+    def post(self, message: Mapping[str, object]) -> None:
+        """Sends `message`, now or as soon as the other side reads. Never waits, never sends a part.
+
+        Raises `Unserializable`, `FrameTooLarge`, `ChannelFull` or `ChannelClosed`; then nothing was sent.
+        """
+        data = encode_frame(message, limit=self._limit)
+        if self._closed:
+            raise ChannelClosed("the channel is closed")
+        if self._waiting and self._waiting + len(data) > self._buffer_limit:
+            raise ChannelFull(f"{self._waiting} bytes wait to be read by the other side already")
+        self._outgoing.append(memoryview(data))
+        self._waiting += len(data)
+        self._write()
+        if self._outgoing:
+            self._more.set()
+
+    async def pump(self) -> None:
+        """Writes what `post` left over, for as long as the channel is open. Run it in one task; cancel it freely.
+
+        Returns when the channel is closed, or when the other side is gone (`receive` reports that).
+        """
+        while not self._closed:
+            if not self._outgoing:
+                self._more = anyio.Event()
+                await self._more.wait()
+            else:
+                try:
+                    await anyio.wait_writable(self._sock)
+                except (anyio.ClosedResourceError, OSError):
+                    return
+                self._write()
+
+    async def receive(self) -> dict[str, Any]:
+        """The next message. Cancelling it loses nothing.
+
+        Raises `ChannelClosed` at the end of the stream and `ProtocolError` when it is no stream of frames.
+        """
+        waited = False
+        while not self._inbox:
+            self._decoder.raise_if_broken()
+            try:
+                data = self._sock.recv(_CHUNK)
+            except BlockingIOError:
+                waited = True
+                try:
+                    await anyio.wait_readable(self._sock)
+                except (anyio.ClosedResourceError, OSError) as error:
+                    raise ChannelClosed("the channel was closed") from error
+                continue
+            except OSError as error:
+                raise ChannelClosed(
+                    f"the channel broke: {error.strerror}", half_frame=self._decoder.pending > 0
+                ) from error
+            if not data:
+                half = self._decoder.pending > 0
+                where = "in the middle of a message" if half else "between messages"
+                raise ChannelClosed(f"the worker closed its end {where}", half_frame=half)
+            self.received_bytes += len(data)
+            self._inbox += self._decoder.feed(data)
+        message = self._inbox.popleft()
+        if not waited:
+            await self._let_others_run(message)
+        return message
+
+    def close(self) -> None:
+        """Closes the socket and wakes both tasks. Idempotent. What was not written yet is lost."""
+        if self._closed:
+            return
+        self._closed = True
+        self._outgoing.clear()
+        self._waiting = 0
+        self._more.set()
+        anyio.notify_closing(self._sock)
+        self._sock.close()
+
+    def _write(self) -> None:
+        outgoing = self._outgoing
+        while outgoing:
+            try:
+                sent = self._sock.send(outgoing[0])
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:  # the other side is gone; receive() meets the same and reports it
+                outgoing.clear()
+                self._waiting = 0
+                return
+            self._waiting -= sent
+            if sent == len(outgoing[0]):
+                outgoing.popleft()
+            else:
+                outgoing[0] = outgoing[0][sent:]
+
+    async def _let_others_run(self, message: dict[str, Any]) -> None:
+        """A worker that floods the channel must not starve the event loop, and a cancellation here must not lose
+        `message`.
+        """
+        try:
+            await checkpoint()
+        except BaseException:
+            self._inbox.appendleft(message)
+            raise

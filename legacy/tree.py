@@ -1,0 +1,74 @@
+"""A pool as a supervision tree: one supervisor over the pool and its workers.
+
+    legacy
+    ├── pool           registered as legacy.pool: the one to call
+    ├── worker-1       registered as legacy.worker-1, one process
+    └── worker-2
+
+Start it at the top with `start_legacy_pool`, or put `legacy_pool_spec` among the children of a supervisor of your own.
+"""
+
+from __future__ import annotations
+
+from ..runtime import Crash, NamedRef, Runtime, Shutdown, StartFailed
+from ..supervisors import Child, FailedToStart, Supervisor
+from .errors import LegacyError
+from .pool import LegacyPool
+from .specs import PoolOptions, worker_names
+from .worker_actor import StartGate, WorkerActor
+
+__all__ = ["legacy_pool_spec", "legacy_supervisor", "start_legacy_pool"]
+
+
+def legacy_supervisor(options: PoolOptions, *, name: str = "legacy") -> Supervisor:
+    """The supervisor of a pool and its workers, one_for_one: `pool` (registered as `<name>.pool`), `worker-1`, ...
+
+    Ten crashes a worker within ten seconds are borne; more end the supervisor, and its own supervisor decides.
+    """
+    gate = StartGate(options.concurrent_starts)
+    pool = f"{name}.pool"
+    children = [Child("pool", lambda: LegacyPool(options, name=name), name=pool)]
+    for registered in worker_names(name, options):
+        children.append(
+            Child(
+                registered.removeprefix(f"{name}."),
+                lambda registered=registered: WorkerActor(registered, options, pool=pool, gate=gate),
+                name=registered,
+                shutdown=options.stop_grace + 5.0,
+            )
+        )
+    return Supervisor(children, intensity=10 * options.workers, period=10.0, name=name)
+
+
+def legacy_pool_spec(options: PoolOptions, *, name: str = "legacy") -> Child:
+    """A child spec for a pool in a tree of one's own; speak to it by `rt.ref(f"{name}.pool")`."""
+    return Child(name, lambda: legacy_supervisor(options, name=name), type="supervisor")
+
+
+async def start_legacy_pool(rt: Runtime, options: PoolOptions, *, name: str = "legacy") -> NamedRef[LegacyPool]:
+    """Starts a pool at the top of the tree. Its workers import dspy meanwhile: `LegacyPool.wait_ready` waits for them.
+
+    The reference survives restarts of the pool. Raises what hindered the workers (`MissingLegacy`,
+    `WorkerStartFailed`, `ProtocolError`), with nothing left behind; `StartFailed` and its kind otherwise.
+    """
+    try:
+        supervisor = await rt.start(legacy_supervisor(options, name=name))
+    except StartFailed as failed:
+        hindrance = _hindrance(failed)
+        if hindrance is None:
+            raise
+        raise hindrance from failed
+    pool: NamedRef[LegacyPool] = rt.ref(f"{name}.pool")
+    try:
+        await pool.call(LegacyPool.wait_ready, 0)
+    except LegacyError:
+        await supervisor.stop()
+        raise
+    return pool
+
+
+def _hindrance(failed: StartFailed) -> LegacyError | None:
+    reason = failed.reason
+    while isinstance(reason, Shutdown) and isinstance(reason.detail, FailedToStart):
+        reason = reason.detail.reason
+    return reason.error if isinstance(reason, Crash) and isinstance(reason.error, LegacyError) else None

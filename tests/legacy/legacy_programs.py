@@ -1,0 +1,118 @@
+"""Programs that the test's workers import. Runs in worker processes; the tests themselves never import it."""
+
+import ctypes
+import datetime
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import dspy
+import pydantic
+
+
+class Place(pydantic.BaseModel):
+    city: str
+    when: datetime.date
+    tags: list[str]
+
+
+class Typed(dspy.Signature):
+    """Say where, when and by which names."""
+
+    question: str = dspy.InputField()
+    names: dict[int, str] = dspy.OutputField()
+    place: Place = dspy.OutputField()
+
+
+class Asking(dspy.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = dspy.ChainOfThought(Typed)
+
+    def forward(self, question: str) -> dspy.Prediction:
+        return self.inner(question=question)
+
+
+class Echo(dspy.Module):
+    def forward(self, **inputs: Any) -> dspy.Prediction:
+        return dspy.Prediction(**inputs)
+
+
+echo = Echo()
+
+
+class Does(dspy.Module):
+    """Does what it is asked to, for better or worse."""
+
+    def forward(self, what: str, **details: Any) -> Any:
+        return getattr(self, what)(**details)
+
+    def describe(self) -> dspy.Prediction:
+        return dspy.Prediction(
+            pid=os.getpid(),
+            argv=sys.orig_argv,
+            environment=dict(os.environ),
+            utf8=sys.flags.utf8_mode,
+            litellm="litellm" in sys.modules and "completion" in vars(sys.modules["litellm"]),
+            descriptors=sorted(os.readlink(f"/proc/self/fd/{fd}") for fd in _own_descriptors()),
+            inheritable=[fd for fd in _own_descriptors() if fd > 2 and os.get_inheritable(fd)],
+            session_leader=os.getsid(0) == os.getpid(),
+        )
+
+    def fail(self, text: str) -> None:
+        raise LookupError(text)
+
+    def leave(self) -> None:
+        sys.exit("that was all")
+
+    def die(self, status: int) -> None:
+        print("last words", flush=True)
+        os._exit(status)
+
+    def sleep(self, marker: str) -> None:
+        _say_hello(marker)
+        time.sleep(600)
+
+    def hold_the_gil(self, marker: str) -> None:
+        _say_hello(marker)
+        ctypes.PyDLL(None).sleep(600)
+
+    def breed(self, marker: str) -> None:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        _say_hello(marker, child.pid)
+        time.sleep(600)
+
+    def talk(self, text: str, lines: int) -> dspy.Prediction:
+        for _ in range(lines):
+            print(text)
+        os.write(1, b"raw bytes on fd 1: \xff\n")
+        os.write(2, b"raw bytes on fd 2\n")
+        sys.stderr.write("\ud800 a lone surrogate\n")
+        return dspy.Prediction(said=lines)
+
+    def swell(self, size: int) -> dspy.Prediction:
+        return dspy.Prediction(text="x" * size)
+
+    def give(self, kind: str) -> Any:
+        return {
+            "lambda": lambda: dspy.Prediction(f=lambda: 1),
+            "string": lambda: "no prediction",
+            "decimal": lambda: {"date": datetime.date(2026, 11, 22)},
+        }[kind]()
+
+
+does = Does()
+
+not_a_module = "just text"
+
+
+def _own_descriptors() -> list[int]:
+    return [fd for fd in map(int, os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{fd}")]
+
+
+def _say_hello(marker: str, *pids: int) -> None:
+    """Tells the test that this is running now: `marker` is a named pipe."""
+    with open(marker, "w") as pipe:
+        pipe.write(" ".join(map(str, (os.getpid(), *pids))))
