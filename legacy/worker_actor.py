@@ -62,8 +62,8 @@ class WorkerActor(Actor):
     """Started by the pool's supervisor (`legacy_supervisor`). `pool` is the registered name of the pool to report to.
 
     `init` returns when a process has said hello and names a dspy that fits; it raises `WorkerStartFailed` or
-    `ProtocolError`. Without any dspy it gives up: callers get `MissingLegacy`, and the tree stays up. Otherwise importing
-    dspy follows, as soon as `gate` allows, and then the worker announces itself to the pool.
+    `ProtocolError`. Without any dspy it gives up: callers get `MissingLegacy`, and the tree stays up. Otherwise
+    importing dspy follows, as soon as `gate` allows, and then the worker announces itself to the pool.
     """
 
     trap_exit = True

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def needed(requirements: list[str], seen: dict[str, Distribution]) -> dict[str, 
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def python(tmp_path_factory: pytest.TempPathFactory) -> str:
     import tomllib
 
     home = tmp_path_factory.mktemp("base")
@@ -48,7 +47,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             if source.exists() and not (site / name).exists():
                 (site / name).symlink_to(source)
     (site / "dspex").symlink_to(ROOT)
-    yield str(home / "bin" / "python")
+    return str(home / "bin" / "python")
 
 
 def run(python: str, code: str) -> str:
