@@ -17,7 +17,7 @@ _OPEN, _VALUE, _ERROR, _ABANDONED = range(4)
 
 
 class _Slot:
-    """A future's little brother over ``wait_task_rescheduled``: about 250 ns, where ``trio.Event`` and a cell are two objects."""
+    """A future's little brother, about 250 ns: ``trio.Event`` and a cell for the value would be two objects."""
 
     __slots__ = ("_callbacks", "_content", "_state", "_task")
 
