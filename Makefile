@@ -40,8 +40,8 @@ lint: $(VENV)/.installed-dev
 	exit $$failed
 
 bench: $(VENV)/.installed-dev
-	@set -e; for file in benchmarks/bench_*.py; do \
-		test -e "$$file" || { echo "benchmarks/ holds no bench_*.py"; exit 1; }; \
+	@set -e; for file in benchmarks/*.py; do \
+		test -e "$$file" || { echo "benchmarks/ holds no scripts"; exit 1; }; \
 		echo "== $$file"; $(BIN)/python "$$file"; \
 	done
 
