@@ -5,14 +5,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from dspex.legacy import LegacyPool, LMSettings, PoolOptions, start_legacy_pool
 from dspex.runtime import Event, open_runtime
-from legacy_lm_server import OpenAIServer
 from legacy_pools import HERE, PROGRAMS, OpenPool, Pool
+from openai_server import OpenAIServer
+from own_processes import children
 
 
 @pytest.fixture
@@ -61,14 +62,6 @@ def marker(tmp_path: Path) -> Path:
     return path
 
 
-def _children() -> set[int]:
-    found: set[int] = set()
-    for task in os.listdir("/proc/self/task"):
-        with suppress(FileNotFoundError):
-            found |= {int(pid) for pid in Path(f"/proc/self/task/{task}/children").read_text().split()}
-    return found
-
-
 def _descriptors() -> list[str]:
     found = []
     for fd in os.listdir("/proc/self/fd"):
@@ -84,9 +77,9 @@ def _descriptors() -> list[str]:
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
     """No process, descriptor or thread outlives a test; the one thread that forks stays for the interpreter's life."""
-    children, descriptors = _children(), len(_descriptors())
+    before, descriptors = children(), len(_descriptors())
     yield
-    assert _children() <= children, "a process was left behind"
+    assert children() <= before, "a process was left behind"
     assert len(_descriptors()) <= descriptors, _descriptors()
     # Idle threads of the event loop's pool end by themselves after some seconds (trio, anyio); ours are named.
     assert [t.name for t in threading.enumerate() if t.name.startswith(("openai", "dspex-wait"))] == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 from dspex.legacy import ImportedProgram, LegacyPool, SignatureProgram
 from dspex.runtime import Event, NamedRef, Runtime
-from legacy_lm_server import OpenAIServer
+from openai_server import OpenAIServer
 
 HERE = Path(__file__).parent
 

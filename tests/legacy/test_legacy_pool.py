@@ -34,8 +34,8 @@ from dspex.legacy.messages import Finished
 from dspex.legacy.worker_actor import WorkerActor
 from dspex.runtime import Actor, ActorExit, CallTimeout, open_runtime
 from dspex.supervisors import Child, Supervisor, tree
-from legacy_lm_server import OpenAIServer
 from legacy_pools import HERE, OpenPool, Pool, alive, arrived, said
+from openai_server import OpenAIServer
 
 pytestmark = pytest.mark.anyio
 

@@ -25,6 +25,7 @@ from dspex.engine.lm.local import (
 from dspex.runtime import Actor, Crash, Down, Ref, Runtime, StartFailed, open_runtime
 from dspex.runtime.os_process import read_pipe, spawn_os_process
 from dspex.supervisors import Child, Supervisor
+from own_processes import children
 
 pytestmark = pytest.mark.anyio
 
@@ -66,14 +67,6 @@ def runs(pid: int) -> bool:
 def is_open(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def children() -> list[int]:
-    pids: list[int] = []
-    for thread in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{thread}/children") as theirs:
-            pids += [int(pid) for pid in theirs.read().split()]
-    return pids
 
 
 class Watcher(Actor):

@@ -22,6 +22,7 @@ from dspex.runtime import (
 )
 from dspex.runtime.os_process_actor import OsProcess, OsProcessExited, OutputLine
 from dspex.supervisors import Child, Supervisor
+from own_processes import children
 
 pytestmark = pytest.mark.anyio
 
@@ -200,13 +201,13 @@ async def test_a_supervisor_restarts_it_after_sigkill() -> None:
         await rt.start(Supervisor([spec]))
         with anyio.fail_after(10):
             await receive()
-            first = next(pid for pid in _children())
+            first = next(pid for pid in children())
             os.kill(first, signal.SIGKILL)
             await receive()
-        second = [pid for pid in _children() if runs(pid)]
+        second = [pid for pid in children() if runs(pid)]
         assert second
         assert first not in second
-    assert not _children()
+    assert not children()
 
 
 async def test_cancelling_the_host_leaves_nothing() -> None:
@@ -238,11 +239,3 @@ async def test_a_callback_that_raises_crashes_the_actor_and_takes_the_process_al
         assert isinstance(down.reason, Crash)
         assert isinstance(down.reason.error, ValueError)
         assert not runs(pid)
-
-
-def _children() -> list[int]:
-    pids: list[int] = []
-    for thread in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{thread}/children") as theirs:
-            pids += [int(pid) for pid in theirs.read().split()]
-    return pids

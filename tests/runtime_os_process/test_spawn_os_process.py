@@ -12,6 +12,7 @@ import anyio.lowlevel
 import pytest
 from dspex.runtime import os_process, os_process_handle
 from dspex.runtime.os_process import OsProcessHandle, spawn_os_process
+from own_processes import children
 
 pytestmark = pytest.mark.anyio
 
@@ -214,7 +215,7 @@ async def test_cancellation_at_any_moment_of_the_start_leaves_no_child(delay: fl
             seen.append(await spawn_os_process(["sleep", "60"]))
     for process in seen:
         await process.aclose()
-    assert not _children()
+    assert not children()
 
 
 async def test_a_start_that_was_cancelled_while_queued_is_never_forked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +263,7 @@ async def test_a_start_that_is_cancelled_while_forking_ends_dead_and_reaped(monk
         group.cancel_scope.cancel()
         threading.Timer(0.05, gate.set).start()
     assert handles[0].returncode == -signal.SIGKILL
-    assert not _children()
+    assert not children()
 
 
 async def test_a_dropped_handle_kills_and_warns() -> None:
@@ -365,12 +366,3 @@ async def test_a_fork_of_the_host_neither_kills_nor_inherits_the_processes() -> 
             os._exit(0)
         assert os.waitpid(pid, 0)[1] == 0
         assert process.returncode is None
-
-
-def _children() -> list[int]:
-    with open(f"/proc/self/task/{os.getpid()}/children") as mine:
-        pids = [int(pid) for pid in mine.read().split()]
-    for thread in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{thread}/children") as theirs:
-            pids += [int(pid) for pid in theirs.read().split()]
-    return pids

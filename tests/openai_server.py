@@ -1,10 +1,11 @@
-"""A real HTTP server on a real port that speaks as much of `/v1/chat/completions` as dspy needs.
+"""A real HTTP server on a real port that speaks as much of `/v1/chat/completions` as both engines need.
 
 What it answers follows from what it is asked, so that a reply given to the wrong question is noticed:
 
     "Why?"           -> the output field `answer` is "answer to Why?"
     "hold ..."       -> the same, but not before `release` is set; `arrived` says that the request is here
     "status 503"     -> that HTTP status
+    "mumble ..."     -> a text in which no adapter finds a field
 """
 
 import json
@@ -64,7 +65,11 @@ class OpenAIServer:
         else:
             wanted = re.findall(r"\[\[ ## (\w+) ## \]\]", body["messages"][-1]["content"].split("Respond with")[-1])
             fields = [name for name in wanted if name != "completed"]
-            text = "\n\n".join(f"[[ ## {name} ## ]]\n{_value(name, question)}" for name in fields)
+            text = (
+                "I would rather not say."
+                if question.startswith("mumble")
+                else "\n\n".join(f"[[ ## {name} ## ]]\n{_value(name, question)}" for name in fields)
+            )
             payload = {
                 "id": "chatcmpl-1",
                 "object": "chat.completion",
