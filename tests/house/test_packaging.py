@@ -106,3 +106,11 @@ def test_the_makefile_installs_every_extra() -> None:
     listed = re.search(r"^RUN_EXTRAS = (.+)$", makefile, re.MULTILINE)
     assert listed is not None
     assert set(listed[1].split(",")) == set(PROJECT["optional-dependencies"]) - {"all", "dev"}
+
+
+def test_the_version_that_the_package_says_is_the_version_it_is_built_as() -> None:
+    import tomllib
+
+    import dspex
+
+    assert dspex.__version__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
