@@ -31,12 +31,14 @@ from .exits import (
     UnknownProcess,
     is_orderly,
 )
+from .helpers import TaskHandle
+from .inspection import ProcessInfo, process_info
 from .participant import Participant
 from .plain import Mailbox, Plain, spawn
 from .process import Process
 from .ref import NamedRef, Ref
+from .replies import Reply
 from .runtime import Runtime, Startable, current_runtime, open_runtime
-from .server import Reply, TaskHandle
 from .signals import IDLE, Address, Down, ExitSignal, Idle, Monitor
 from .timers import Timer, TimerFired
 
@@ -71,6 +73,7 @@ __all__ = [
     "Participant",
     "Plain",
     "Process",
+    "ProcessInfo",
     "Reason",
     "ReceiveTimeout",
     "Ref",
@@ -91,5 +94,6 @@ __all__ = [
     "is_orderly",
     "log_events",
     "open_runtime",
+    "process_info",
     "spawn",
 ]

@@ -24,10 +24,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Concatenate, ParamSpec, Self
 
 from .exits import NORMAL, BadProcess, Reason
+from .helpers import TaskHandle
 from .participant import Participant
 from .process import Body, Process
+from .replies import Reply
 from .runtime import SHUTDOWN_SECONDS, Runtime
-from .server import Reply, Server, TaskHandle, call_in_hand
+from .server import Server
 
 P = ParamSpec("P")
 
@@ -80,12 +82,12 @@ class Actor(Participant):
     @property
     def deadline(self) -> float | None:
         """When the caller in hand gives up, in seconds of ``rt.now``; None: never. Pass it on: ``ref.until(self.deadline)``."""
-        bucket = call_in_hand(self.__running).bucket
+        bucket = self.__running.call_in_hand().bucket
         return bucket.when if bucket is not None else None
 
     def defer(self) -> Reply:
         """Answer the call in hand later, through the Reply; what the handler returns is then ignored."""
-        call = call_in_hand(self.__running)
+        call = self.__running.call_in_hand()
         call.deferred = reply = Reply(self.__running.process, call.slot, call.bucket)
         return reply
 

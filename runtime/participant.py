@@ -104,7 +104,9 @@ class Participant:
         """
         process = self.__own
         if BESIDE.get():
-            raise BadProcess(f"{process.label}: a helper task or concurrent call cannot receive, only the process itself")
+            raise BadProcess(
+                f"{process.label}: a helper task or concurrent call cannot receive, only the process itself"
+            )
         when = None if within is None else self.rt.now() + within
         if isinstance(wanted, type):
             kind = wanted

@@ -209,7 +209,11 @@ class Process:
     async def park(self) -> None:
         """Wait until something is posted or ordered. Cancelled: nothing is lost."""
         self.waiter = slot = self.kernel.backend.slot()
-        await slot
+        try:
+            await slot
+        except BaseException:
+            self.waiter = None
+            raise
 
     async def park_until(self, when: float) -> bool:
         """As ``park``, at most until ``when`` in seconds of the clock. False: the time is over."""
@@ -292,6 +296,8 @@ class Process:
     def monitor(self, other: Process | None, name: str | None = None) -> Monitor:
         """Watch another process: exactly one ``Down`` will follow, unless ``demonitor`` comes first."""
         monitor = Monitor(name)
+        if other is self:
+            return monitor  # nobody hears of its own end
         if other is None or other.gone:
             address = other.address if other is not None else None
             self.post((None, Down(monitor, address, NOPROC), None, None, None))

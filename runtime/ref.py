@@ -25,7 +25,7 @@ from .exits import (
     Reason,
     UnknownProcess,
 )
-from .process import CURRENT, Kernel, Process
+from .process import BESIDE, CURRENT, Kernel, Process
 from .signals import Address
 
 A = TypeVar("A", covariant=True)
@@ -105,7 +105,7 @@ class Ref(Address, Generic[A]):
             if process.reason is None:
                 raise NotAHandler(f"{self.label} is a plain process: it has no methods, send to it")
             raise ActorExit(NOPROC, process.label)
-        if CURRENT.get() is process:
+        if CURRENT.get() is process and not BESIDE.get():
             raise CallingSelf(process.label)
         kernel = process.kernel
         deadlines = kernel.deadlines
@@ -151,11 +151,16 @@ class Ref(Address, Generic[A]):
         """Have an actor stop in order (``terminate`` runs) and wait until it is gone, as gen_server:stop.
 
         Raises ActorExit if it was dead, or ended with another reason; CallTimeout after ``within`` seconds, the actor
-        may then still be stopping.
+        may then still be stopping; CallingSelf inside the actor itself, whose way to stop is ``self.stop``;
+        NotAHandler for a plain process.
         """
         process = self.process
-        if process.gone or process.reason is not None:
+        if process.reason is not None:
             raise ActorExit(NOPROC, process.label)
+        if process.host is None:
+            raise NotAHandler(f"{self.label} is a plain process: it cannot be asked to stop, send it an exit signal")
+        if CURRENT.get() is process:
+            raise CallingSelf(process.label)
         process.order(StopOrder(reason))
         if not await process.ended(within):
             raise CallTimeout(process.label, within or 0.0)
@@ -245,6 +250,10 @@ class NamedRef(Generic[A]):
     def send(self, message: object) -> None:
         """As ``Ref.send``; nobody there: raises UnknownProcess, as ``Name ! Message`` does."""
         self._now().send(message)
+
+    async def stop(self, reason: Reason = NORMAL, *, within: float | None = None) -> None:
+        """As ``Ref.stop``; raises UnknownProcess if nobody has the name."""
+        await self._now().stop(reason, within=within)
 
     def __repr__(self) -> str:
         return f"<name {self.name!r}>"

@@ -314,5 +314,7 @@ def current_runtime() -> Runtime:
     process = CURRENT.get()
     found = process.kernel.runtime if process is not None else _OPEN.get()
     if not isinstance(found, Runtime):
-        raise RuntimeClosed("no runtime here: this code runs neither in an actor nor inside `async with open_runtime()`")
+        raise RuntimeClosed(
+            "no runtime here: this code runs neither in an actor nor inside `async with open_runtime()`"
+        )
     return found

@@ -1,5 +1,6 @@
 """Supervisors: children are started in order, restarted by OTP's rules, stopped in reverse."""
 
+from .dynamic import DynamicSupervisor
 from .intensity import Intensity
 from .specs import (
     AutoShutdown,
@@ -14,7 +15,8 @@ from .specs import (
     Strategy,
     SupervisorError,
 )
-from .supervisor import ChildCounts, ChildInfo, FailedToStart, Supervisor
+from .supervision import ChildCounts, ChildInfo, Supervision
+from .supervisor import FailedToStart, Supervisor
 from .tree import Node, tree
 
 __all__ = [
@@ -27,12 +29,14 @@ __all__ = [
     "ChildPresent",
     "ChildRestarting",
     "ChildRunning",
+    "DynamicSupervisor",
     "FailedToStart",
     "Intensity",
     "Node",
     "Restart",
     "RestartLimitReached",
     "Strategy",
+    "Supervision",
     "Supervisor",
     "SupervisorError",
     "tree",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, final
 
 from ..runtime import (
@@ -10,7 +11,6 @@ from ..runtime import (
     NOPROC,
     NORMAL,
     SHUTDOWN,
-    Address,
     BadProcess,
     Crash,
     ExitSignal,
@@ -20,6 +20,7 @@ from ..runtime import (
     Ref,
     Runtime,
     Shutdown,
+    Startable,
     StartFailed,
 )
 from .specs import Child
@@ -29,12 +30,16 @@ from .specs import Child
 class Record:
     """What a supervisor keeps of a child."""
 
-    __slots__ = ("incarnation", "process", "restarting", "spec")
+    __slots__ = ("factory", "incarnation", "place", "process", "restarting", "spec")
 
-    def __init__(self, spec: Child) -> None:
+    def __init__(self, spec: Child, factory: Callable[[], Startable] | None = None) -> None:
         self.spec = spec
+        self.factory = factory or spec.start
+        """A dynamic child's own: it knows the arguments."""
         self.process: Process | None = None
         """The last process started, while the supervisor has not been told of its end."""
+        self.place: Process | None = None
+        """The process a dynamic child is known by: its last that started."""
         self.restarting = False
         """True between a restart that failed and the next attempt."""
         self.incarnation = 0
@@ -44,13 +49,16 @@ class Record:
     def ref(self) -> Ref[Any] | None:
         return None if self.process is None else Ref(self.process)
 
+    @property
+    def present(self) -> bool:
+        """It has a process, or is to have one again."""
+        return self.process is not None or self.restarting
+
     async def start(self, runtime: Runtime, parent: Process) -> None:
         """Start it; returns when its init has succeeded or asked to be ignored. Raises StartFailed."""
-        self.restarting = False
-        self.process = None
         self.incarnation += 1
         try:
-            startable = self.spec.start()
+            startable = self.factory()
         except Exception as error:
             raise StartFailed(Crash(error), f"child {self.spec.id!r}") from error
         try:
@@ -61,40 +69,35 @@ class Record:
             raise StartFailed(Crash(error), f"child {self.spec.id!r}") from error
         self.process = ref.process
 
-    async def stop(self, supervisor: Process) -> Reason | None:
-        """Stop it as its spec says; returns when it is gone. What is not as it should be comes back as the reason.
+    async def stop(self, process: Process, supervisor: Process) -> Reason | None:
+        """Stop its process as the spec says; returns when it is gone. What is not as it should be comes back."""
+        told = self.ask_to_stop(process, supervisor)
+        if not self.spec.brutal and not await process.ended(self.spec.patience):
+            process.exit_signal(supervisor, KILL)
+        await process.ended()
+        return self.complaint(told or process.reason)
+
+    def ask_to_stop(self, process: Process, supervisor: Process) -> Reason | None:
+        """Unlink it and send the first signal. Returns how it ended if it had ended before."""
+        supervisor.unlink(process)
+        told = supervisor.discard(lambda m: isinstance(m, ExitSignal) and m.ref == process.address)
+        signal = told[0] if told else None
+        if isinstance(signal, ExitSignal):
+            return signal.reason
+        if process.gone:
+            return NOPROC  # it had unlinked itself: nobody was told why it ended
+        process.exit_signal(supervisor, KILL if self.spec.brutal else SHUTDOWN)
+        return None
+
+    def complaint(self, reason: Reason | None) -> Reason | None:
+        """The reason, if the child should not have ended with it when it was asked to stop.
 
         As OTP, in a permanent child an end with NORMAL or Shutdown(x) is not as it should be.
         """
-        process, self.process = self.process, None
-        self.restarting = False
-        if process is None:
+        if reason is (KILLED if self.spec.brutal else SHUTDOWN):
             return None
-        supervisor.unlink(process)
-        waiting = supervisor.discard(lambda m: isinstance(m, ExitSignal) and m.ref == process.address)
-        if waiting or process.gone:
-            # Dead before it was asked. Without a signal it had unlinked itself: nobody knows why.
-            first = waiting[0] if waiting else None
-            return self._complaint(first.reason if isinstance(first, ExitSignal) else NOPROC, asked_by=SHUTDOWN)
-        if self.spec.brutal:
-            process.exit_signal(supervisor, KILL)
-            await process.ended()
-            return self._complaint(process.reason, asked_by=KILLED)
-        process.exit_signal(supervisor, SHUTDOWN)
-        if not await process.ended(self.spec.patience):
-            process.exit_signal(supervisor, KILL)
-            await process.ended()
-        return self._complaint(process.reason, asked_by=SHUTDOWN)
-
-    def _complaint(self, reason: Reason | None, *, asked_by: Reason) -> Reason | None:
-        if reason is asked_by:
+        if self.spec.restart != "permanent" and (
+            reason is NORMAL or isinstance(reason, Shutdown) or (self.spec.brutal and reason is SHUTDOWN)
+        ):
             return None
-        if asked_by is SHUTDOWN and self.spec.restart != "permanent":
-            from_itself = isinstance(reason, Shutdown) or reason is NORMAL
-            return None if from_itself else reason
         return reason
-
-
-def is_child(record: Record, address: Address | None) -> bool:
-    """True if the address is this child's current process."""
-    return record.process is not None and record.process.address == address

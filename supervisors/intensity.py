@@ -7,6 +7,7 @@ second n if s >= n - period.
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import final
 
 
@@ -19,12 +20,13 @@ class Intensity:
     def __init__(self, limit: int, period: float) -> None:
         self.limit = limit
         self.period = period
-        self._seconds: list[int] = []
+        self._seconds: deque[int] = deque()
 
     def allow(self, now: float) -> bool:
         """Count a restart at ``now`` (seconds). False: that is one too many."""
         second = math.floor(now)
-        self._seconds = [s for s in self._seconds if s >= second - self.period]
+        while self._seconds and self._seconds[0] < second - self.period:
+            self._seconds.popleft()
         self._seconds.append(second)
         return len(self._seconds) <= self.limit
 

@@ -43,7 +43,18 @@ class SupervisorError(ActorError):
 
 
 class BadChildSpec(SupervisorError, ValueError):
-    """A spec that breaks a rule."""
+    """A spec that breaks a rule: ``rule`` names the field, or is "duplicate" for an id used twice.
+
+    ``value`` is what was given; for "significant", the setting that does not go with it.
+    """
+
+    def __init__(self, rule: str, value: object, message: str) -> None:
+        super().__init__(rule, value, message)
+        self.rule = rule
+        self.value = value
+
+    def __str__(self) -> str:
+        return str(self.args[2])
 
 
 class ChildNotFound(SupervisorError, LookupError):
@@ -89,7 +100,7 @@ class Child:
     id: str
     """Unique among its supervisor's children."""
     start: Callable[[], Startable]
-    """Makes a new actor or supervisor for each start. What it raises is a failed start."""
+    """Makes a new actor, process or supervisor for each start. What it raises is a failed start."""
     restart: Restart = "permanent"
     shutdown: Shutdown | None = None
     """None: 5 seconds for a worker, "infinity" for a supervisor."""
@@ -102,10 +113,12 @@ class Child:
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise BadChildSpec(f"a child's id is a non-empty str, not {self.id!r}")
+            raise BadChildSpec("id", self.id, f"a child's id is a non-empty str, not {self.id!r}")
         if not callable(self.start):
             raise BadChildSpec(
-                f"child {self.id!r}: start is {self.start!r}; give a factory such as lambda: Worker(...), called at each start"
+                "start",
+                self.start,
+                f"child {self.id!r}: start is {self.start!r}; give a factory such as lambda: Worker(...), called at each start",
             )
         _check(self.id, "restart", self.restart, get_args(Restart))
         _check(self.id, "type", self.type, ("worker", "supervisor"))
@@ -118,11 +131,15 @@ class Child:
             or not 0 <= shutdown < math.inf
         ):
             raise BadChildSpec(
-                f'child {self.id!r}: shutdown is seconds >= 0, "brutal_kill" or "infinity", not {shutdown!r}'
+                "shutdown",
+                shutdown,
+                f'child {self.id!r}: shutdown is seconds >= 0, "brutal_kill" or "infinity", not {shutdown!r}',
             )
         if self.significant and self.restart == "permanent":
             raise BadChildSpec(
-                f"child {self.id!r}: a permanent child cannot be significant, it never ends by itself for good"
+                "significant",
+                ("restart", "permanent"),
+                f"child {self.id!r}: a permanent child cannot be significant, it never ends by itself for good",
             )
 
     @property
@@ -145,7 +162,7 @@ _WORKER_SECONDS: Final = 5.0
 
 def _check(id: str, what: str, value: object, allowed: Iterable[str]) -> None:
     if value not in tuple(allowed):
-        raise BadChildSpec(f"child {id!r}: {what} is one of {', '.join(allowed)}, not {value!r}")
+        raise BadChildSpec(what, value, f"child {id!r}: {what} is one of {', '.join(allowed)}, not {value!r}")
 
 
 def check_children(children: Iterable[Child]) -> list[Child]:
@@ -154,8 +171,8 @@ def check_children(children: Iterable[Child]) -> list[Child]:
     seen: set[str] = set()
     for child in listed:
         if not isinstance(child, Child):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise BadChildSpec(f"{child!r} is no child spec: write Child(id, factory)")
+            raise BadChildSpec("child", child, f"{child!r} is no child spec: write Child(id, factory)")
         if child.id in seen:
-            raise BadChildSpec(f"two children have the id {child.id!r}")
+            raise BadChildSpec("duplicate", child.id, f"two children have the id {child.id!r}")
         seen.add(child.id)
     return listed

@@ -16,9 +16,7 @@ The rules are those of OTP's supervisor(3), release 25: which child is restarted
 again and counts, that a start that fails unwinds what was started, that more than ``intensity`` restarts in ``period``
 seconds end the supervisor itself with SHUTDOWN.
 
-Events: supervisor.child.started (child, incarnation), supervisor.child.terminated (child, reason),
-supervisor.child.start_failed (child, reason), supervisor.child.shutdown_failed (child, reason), supervisor.gave_up
-(child, restarts, period). Each carries ``supervisor``.
+Its events are listed in ``supervision``.
 """
 
 from __future__ import annotations
@@ -27,25 +25,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, final, get_args
 
-from ..runtime import (
-    SHUTDOWN,
-    Actor,
-    Crash,
-    Exit,
-    ExitSignal,
-    Process,
-    Reason,
-    Ref,
-    Refuse,
-    Runtime,
-    Shutdown,
-    StartFailed,
-    Stop,
-    is_orderly,
-)
-from ..runtime.process import Body
-from .children import Record, is_child
-from .intensity import Intensity
+from ..runtime import Exit, Reason, Ref, Refuse, Shutdown, StartFailed
+from .children import Record
 from .specs import (
     AutoShutdown,
     BadChildSpec,
@@ -54,10 +35,10 @@ from .specs import (
     ChildPresent,
     ChildRestarting,
     ChildRunning,
-    RestartLimitReached,
     Strategy,
     check_children,
 )
+from .supervision import ChildCounts, ChildInfo, Supervision, info
 
 
 @final
@@ -69,48 +50,11 @@ class FailedToStart:
     reason: Reason
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class ChildCounts:
-    """As supervisor:count_children/1."""
-
-    specs: int
-    active: int
-    supervisors: int
-    workers: int
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class ChildInfo:
-    """One line of ``which_children``."""
-
-    id: str
-    ref: Ref[Any] | None
-    """None while it has no process."""
-    type: str
-    restarting: bool
-    incarnation: int
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _TryAgain:
-    """The supervisor's message to itself after a restart that failed: other messages go between the attempts."""
-
-    record: Record
-    reason: Reason
-
-
-class Supervisor(Actor):
+class Supervisor(Supervision):
     """See the module. ``intensity`` counts restarts, ``period`` is in seconds; OTP's defaults, 1 in 5.
 
     Raises BadChildSpec.
     """
-
-    trap_exit = True
-    shutdown = None
-    escalates = True
 
     def __init__(
         self,
@@ -123,27 +67,14 @@ class Supervisor(Actor):
         name: str | None = None,
     ) -> None:
         if strategy not in get_args(Strategy):
-            raise BadChildSpec(f"a strategy is one of {', '.join(get_args(Strategy))}, not {strategy!r}")
-        if auto_shutdown not in get_args(AutoShutdown):
-            raise BadChildSpec(f"auto_shutdown is one of {', '.join(get_args(AutoShutdown))}, not {auto_shutdown!r}")
-        if isinstance(intensity, bool) or not isinstance(intensity, int) or intensity < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise BadChildSpec(f"intensity counts restarts, an int >= 0, not {intensity!r}")
-        if isinstance(period, bool) or not isinstance(period, int | float) or not period > 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise BadChildSpec(f"period is seconds > 0, not {period!r}")
+            options = ", ".join(get_args(Strategy))
+            raise BadChildSpec("strategy", strategy, f"a strategy is one of {options}, not {strategy!r}")
+        super().__init__(intensity=intensity, period=period, auto_shutdown=auto_shutdown, name=name)
         self.strategy: Strategy = strategy
-        self.intensity = intensity
-        self.period = period
-        self.auto_shutdown: AutoShutdown = auto_shutdown
-        self._name = name
         self._records = [Record(spec) for spec in check_children(children)]
         """In start order."""
         for record in self._records:
             self._check_significant(record.spec)
-        self._restarts = Intensity(intensity, period)
-
-    def _check_significant(self, spec: Child) -> None:
-        if spec.significant and self.auto_shutdown == "never":
-            raise BadChildSpec(f'child {spec.id!r} is significant, and this supervisor has auto_shutdown="never"')
 
     # --- messages -----------------------------------------------------------------------------------------------
 
@@ -217,109 +148,53 @@ class Supervisor(Actor):
             try:
                 await self._start(record)
             except StartFailed as failed:
-                self._emit("start_failed", record, reason=failed.reason)
-                record.process = None
+                self._emit("child.start_failed", record, reason=failed.reason)
                 await self._stop_all(self._records)
                 raise Exit(Shutdown(FailedToStart(record.spec.id, failed.reason))) from failed
             if record.process is None and record.spec.restart == "temporary":
                 self._records.remove(record)
 
-    async def handle_info(self, message: Any) -> None:
-        """A child's exit signal is what a supervisor lives for; other messages are reported, as in OTP."""
-        if isinstance(message, ExitSignal):
-            for record in self._records:
-                if is_child(record, message.ref):
-                    await self._ended(record, message.reason)
-                    return
-        elif isinstance(message, _TryAgain):
-            record = self._find(message.record.spec.id)
-            if record is not None and record.restarting:
-                await self._restart(record, message.reason)
-        else:
-            await super().handle_info(message)
+    # --- the kind's own -----------------------------------------------------------------------------------------
 
-    async def terminate(self, reason: Reason) -> None:
-        """Stop all children, the last one first."""
-        await self._stop_all(self._records)
+    @property
+    def records(self) -> Iterable[Record]:
+        """What it knows of its children, in start order; for the tree."""
+        return self._records
 
-    # --- decisions ----------------------------------------------------------------------------------------------
+    def _knows(self, record: Record) -> bool:
+        return record in self._records
 
-    async def _ended(self, record: Record, reason: Reason) -> None:
-        restart = record.spec.restart
-        if restart == "permanent" or (restart == "transient" and not is_orderly(reason)):
-            self._emit("terminated", record, reason=reason)
-            await self._restart(record, reason)
-            return
-        if not is_orderly(reason):
-            self._emit("terminated", record, reason=reason)
-        record.process = None
-        if restart == "temporary":
+    def _forget(self, record: Record) -> None:
+        if record in self._records:
             self._records.remove(record)
-        if record.spec.significant and self._should_stop(record):
-            raise Stop(SHUTDOWN)
 
-    def _should_stop(self, ended: Record) -> bool:
-        if self.auto_shutdown == "any_significant":
-            return True
-        return not any(r is not ended and r.spec.significant and (r.process is not None or r.restarting) for r in self._records)
-
-    async def _restart(self, record: Record, reason: Reason) -> None:
-        if not self._restarts.allow(self.rt.now()):
-            ended, record.process = record.process, None
-            record.restarting = False
-            self.rt.events.emit(
-                "supervisor.gave_up",
-                supervisor=self.ref.label,
-                child=record.spec.id,
-                restarts=self._restarts.recent(),
-                period=self.period,
-            )
-            limit = RestartLimitReached(record.spec.id, self._restarts.recent(), self.period)
-            limit.__cause__ = reason.error if isinstance(reason, Crash) else ended.cause if ended is not None else None
-            self.ref.process.cause = limit
-            raise Stop(SHUTDOWN)
+    async def _revive(self, record: Record) -> None:
         if self.strategy == "one_for_one":
-            await self._try([record])
-            return
-        first = self._records.index(record) if self.strategy == "rest_for_one" else 0
-        record.process = None
-        affected = self._records[first:]
-        await self._stop_all(affected)
-        await self._try([r for r in affected if r in self._records])
-
-    async def _try(self, records: list[Record]) -> None:
-        for record in records:
-            try:
-                await self._start(record)
-            except StartFailed as failed:
-                self._emit("start_failed", record, reason=failed.reason)
-                record.restarting = True
-                self.ref.send(_TryAgain(record, failed.reason))
+            group = [record]
+        else:
+            first = self._records.index(record) if self.strategy == "rest_for_one" else 0
+            self._lose(record)
+            group = self._records[first:]
+            await self._stop_all(group)
+        for member in group:
+            if not self._knows(member):
+                continue  # temporary: it was dropped when it was stopped
+            if not await self._start_or_try_again(member):
                 return
-            if record.process is None and record.spec.restart == "temporary":
-                self._records.remove(record)
+            if member.process is None and member.spec.restart == "temporary":
+                self._forget(member)
 
-    # --- one child ----------------------------------------------------------------------------------------------
-
-    async def _start(self, record: Record) -> None:
-        await record.start(self.rt, self.ref.process)
-        if record.process is not None:
-            self._emit("started", record, incarnation=record.incarnation)
-
-    async def _stop(self, record: Record) -> None:
-        complaint = await record.stop(self.ref.process)
-        if complaint is not None:
-            self._emit("shutdown_failed", record, reason=complaint)
+    async def _stop_everything(self) -> None:
+        await self._stop_all(self._records)
 
     async def _stop_all(self, records: list[Record]) -> None:
         """Last first; temporary children are forgotten."""
         for record in reversed(records[:]):
             await self._stop(record)
-            if record.spec.restart == "temporary" and record in self._records:
-                self._records.remove(record)
+            if record.spec.restart == "temporary":
+                self._forget(record)
 
-    def _emit(self, what: str, record: Record, **data: object) -> None:
-        self.rt.events.emit(f"supervisor.child.{what}", supervisor=self.ref.label, child=record.spec.id, **data)
+    # --- ids ----------------------------------------------------------------------------------------------------
 
     def _find(self, id: str) -> Record | None:
         return next((record for record in self._records if record.spec.id == id), None)
@@ -339,17 +214,3 @@ class Supervisor(Actor):
         if record.process is not None:
             raise Refuse(ChildRunning(f"child {id!r} is running: terminate_child it first"))
         return record
-
-    def __start__(self, runtime: Runtime, parent: Process, name: str | None) -> tuple[Process, Body]:
-        """See ``Startable``; the name given in the constructor holds if none is given to start."""
-        return super().__start__(runtime, parent, name or self._name)
-
-    @property
-    def records(self) -> list[Record]:
-        """For the tree: what it knows of its children, in start order."""
-        return self._records
-
-
-def info(record: Record) -> ChildInfo:
-    """What ``which_children`` says of one child."""
-    return ChildInfo(record.spec.id, record.ref, record.spec.type, record.restarting, record.incarnation)

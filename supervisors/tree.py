@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..runtime import Actor, Process, Ref, Runtime
+from .supervision import Supervision
 from .supervisor import Supervisor
 
 
@@ -54,8 +55,8 @@ def _node(process: Process, id: str | None, incarnation: int) -> Node:
     host = process.host
     children: tuple[Node, ...] = ()
     detail = ""
-    if isinstance(host, Supervisor):
-        detail = host.strategy
+    if isinstance(host, Supervision):
+        detail = host.strategy if isinstance(host, Supervisor) else "dynamic"
         children = tuple(
             _node(record.process, record.spec.id, record.incarnation)
             if record.process is not None

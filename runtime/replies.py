@@ -1,0 +1,115 @@
+"""Who answers a call, and when: at once by returning, or later by a Reply, from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Final, final
+
+from .backend import Slot
+from .deadlines import Bucket
+from .exits import NotAHandler
+from .process import Process
+from .ref import process_of
+from .signals import Address
+
+
+@final
+class Reply:
+    """The right to answer one call later, from anywhere: ``self.defer()`` gives it.
+
+    Sending when the caller has gone, or a second time, does nothing. If the actor ends first, the caller gets ActorExit.
+    """
+
+    __slots__ = ("_bucket", "_process", "_slot", "answered")
+
+    def __init__(self, process: Process, slot: Slot | None, bucket: Bucket | None) -> None:
+        self.answered = False
+        """True once ``send`` or ``refuse`` was used."""
+        self._process = process
+        self._slot = slot
+        self._bucket = bucket
+        if slot is not None:
+            process.pending[slot] = None
+
+    @property
+    def deadline(self) -> float | None:
+        """When the caller gives up, in seconds of the runtime's clock; None: never, or it was a cast."""
+        return self._bucket.when if self._bucket is not None else None
+
+    @property
+    def abandoned(self) -> bool:
+        """True once nobody waits any more: answered, timed out, caller cancelled."""
+        return self._slot is None or self._slot.done()
+
+    def on_abandoned(self, callback: Callable[[], None]) -> None:
+        """Run ``callback`` when nobody waits any more; also after an answer of our own, so ask what is left to do."""
+        if self._slot is not None:
+            self._process.kernel.backend.on_done(self._slot, callback)
+
+    def hand_over(self, to: Address) -> bool:
+        """Make another process responsible for the answer: from now on its end, not ours, fails the caller.
+
+        False if that process is dead; the responsibility then stays here. Give it this Reply in a cast first.
+        """
+        process = process_of(to)
+        slot = self._slot
+        if process.reason is not None:
+            return False
+        if slot is not None:
+            self._process.pending.pop(slot, None)
+            if not slot.done():
+                process.pending[slot] = None
+        self._process = process
+        return True
+
+    def send(self, value: object) -> None:
+        """Answer."""
+        slot = self._take()
+        if slot is not None:
+            slot.set_result(value)
+
+    def refuse(self, error: BaseException) -> None:
+        """Answer with an error: the caller sees it raised."""
+        slot = self._take()
+        if slot is not None:
+            slot.set_exception(error)
+
+    def _take(self) -> Slot | None:
+        self.answered = True
+        slot = self._slot
+        if slot is None:
+            return None
+        self._process.pending.pop(slot, None)
+        return None if slot.done() else slot
+
+
+@final
+class Call:
+    """What the handler that is running knows of its message."""
+
+    __slots__ = ("bucket", "deferred", "slot")
+
+    def __init__(self, slot: Slot | None, bucket: Bucket | None) -> None:
+        self.slot = slot
+        self.bucket = bucket
+        self.deferred: Reply | None = None
+        """Who will answer, once the handler has asked to do it later."""
+
+
+IN_HAND: Final[ContextVar[Call | None]] = ContextVar("dspex_call", default=None)
+"""The call of a concurrent handler; a serial actor has only one, in ``Server.call``."""
+
+
+def is_callers_mistake(error: TypeError) -> bool:
+    """True if the error arose at the call itself, because the arguments do not fit: the handler's frame was never entered."""
+    traceback = error.__traceback__
+    return traceback is not None and traceback.tb_next is None
+
+
+def turn_down(process: Process, handler: object, slot: Slot | None, error: TypeError) -> None:
+    """Tell the sender that the arguments do not fit the handler: that is the sender's mistake, not the actor's crash."""
+    if slot is None:
+        process.kernel.dead_letter(process, "cast")
+    elif not slot.done():
+        slot.set_exception(NotAHandler(f"{getattr(handler, '__qualname__', handler)} cannot be called so: {error}"))

@@ -1,0 +1,146 @@
+"""A supervisor of many children of one kind, started as they are needed: OTP's simple_one_for_one.
+
+    sessions = DynamicSupervisor(Session, restart="transient", intensity=10, name="sessions")
+    async with open_runtime() as rt:
+        ref = await rt.start(sessions)
+        session = await ref.call(DynamicSupervisor.start_child, user_id)      # Session(user_id)
+
+The factory is called with what is given to ``start_child``, and again with the same at each restart. Children have no
+ids of their own; they are named by their references. When the supervisor stops, its children stop all at once,
+under one time limit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from ..runtime import KILL, Address, Process, Ref, Refuse, Startable, StartFailed
+from ..runtime.ref import process_of
+from .children import Record
+from .specs import AutoShutdown, Child, ChildNotFound, Restart
+from .specs import Shutdown as ShutdownTime
+from .supervision import ChildCounts, ChildInfo, Supervision, info
+
+
+class DynamicSupervisor(Supervision):
+    """See the module; ``restart``, ``shutdown``, ``type`` and ``significant`` are those of ``Child``, and hold for all.
+
+    ``intensity`` counts restarts, ``period`` is in seconds; OTP's defaults, 1 in 5. Raises BadChildSpec.
+    """
+
+    keeps_specs = False
+
+    def __init__(
+        self,
+        start: Callable[..., Startable],
+        *,
+        id: str = "child",
+        restart: Restart = "permanent",
+        shutdown: ShutdownTime | None = None,
+        type: Literal["worker", "supervisor"] = "worker",
+        significant: bool = False,
+        intensity: int = 1,
+        period: float = 5.0,
+        auto_shutdown: AutoShutdown = "never",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(intensity=intensity, period=period, auto_shutdown=auto_shutdown, name=name)
+        self._factory = start
+        self.template = Child(id, start, restart=restart, shutdown=shutdown, type=type, significant=significant)
+        """What ``get_childspec`` gives."""
+        self._check_significant(self.template)
+        self._children: dict[Process, Record] = {}
+        """By ``Record.place``."""
+
+    # --- messages -----------------------------------------------------------------------------------------------
+
+    async def start_child(self, *args: Any) -> Ref[Any] | None:
+        """Start one more child with these arguments; None if its init asked to be ignored, it is then not kept.
+
+        Refuses with StartFailed.
+        """
+        record = Record(self.template, lambda: self._factory(*args))
+        try:
+            await self._start(record)
+        except StartFailed as error:
+            raise Refuse(error) from error
+        self._place(record)
+        return record.ref
+
+    async def terminate_child(self, ref: Address) -> None:
+        """Stop a child and forget it. One that is dead already is fine. Refuses with ChildNotFound for another's process."""
+        process = process_of(ref)
+        record = self._children.get(process)
+        if record is None:
+            if process.alive:
+                raise Refuse(ChildNotFound(f"{ref!r} is no child of this supervisor"))
+            return
+        await self._stop(record)
+        self._forget(record)
+
+    def get_childspec(self) -> Child:
+        """The template."""
+        return self.template
+
+    def which_children(self) -> list[ChildInfo]:
+        """All children, the one started first first."""
+        return [info(record) for record in self._children.values()]
+
+    def count_children(self) -> ChildCounts:
+        """As OTP counts: ``specs`` is 1, and all children that are not being restarted are active."""
+        count = len(self._children)
+        active = sum(not record.restarting for record in self._children.values())
+        supervisors = count if self.template.type == "supervisor" else 0
+        return ChildCounts(specs=1, active=active, supervisors=supervisors, workers=count - supervisors)
+
+    # --- the kind's own -----------------------------------------------------------------------------------------
+
+    @property
+    def records(self) -> Iterable[Record]:
+        """What it knows of its children, in start order; for the tree."""
+        return self._children.values()
+
+    def _place(self, record: Record) -> None:
+        self._forget(record)
+        if record.process is not None:
+            record.place = record.process
+            self._children[record.process] = record
+
+    def _knows(self, record: Record) -> bool:
+        return record.place is not None and self._children.get(record.place) is record
+
+    def _forget(self, record: Record) -> None:
+        if record.place is not None:
+            self._children.pop(record.place, None)
+
+    async def _revive(self, record: Record) -> None:
+        if await self._start_or_try_again(record):
+            self._place(record)  # unless it asks to be ignored now: OTP keeps a dead entry, we forget it
+
+    async def _stop_everything(self) -> None:
+        """All at once: every child is asked, then there is one time limit for all."""
+        spec = self.template
+        supervisor = self.ref.process
+        asked = [(record, process) for record in self._children.values() if (process := self._lose(record)) is not None]
+        self._children = {}
+        if not asked:
+            return
+        sample = asked[0][0]
+        self._emit("child.stopping", sample, seconds=spec.patience)
+        ended = [(process, record.ask_to_stop(process, supervisor)) for record, process in asked]
+        limit = None if spec.brutal or spec.patience is None else self.rt.now() + spec.patience
+        for process, _ in ended:
+            if limit is None:
+                await process.ended()
+            elif not await process.ended(max(0.0, limit - self.rt.now())):
+                break
+        for process, _ in ended:
+            process.exit_signal(supervisor, KILL)
+        for process, _ in ended:
+            await process.ended()
+        self._emit("child.stopped", sample)
+        for reason, count in Counter(sample.complaint(told or process.reason) for process, told in ended).items():
+            if reason is not None:
+                self._emit("child.shutdown_failed", sample, reason=reason, count=count)
