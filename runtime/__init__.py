@@ -31,8 +31,10 @@ from .exits import (
     UnknownProcess,
     is_orderly,
 )
-from .helpers import TaskHandle
+from .helper_tasks import TaskHandle
 from .inspection import ProcessInfo, process_info
+from .os_process import OsProcessHandle, OsProcessStuck, spawn_os_process
+from .os_process_actor import OsProcess, OsProcessExited, OutputLine
 from .participant import Participant
 from .plain import Mailbox, Plain, spawn
 from .process import Process
@@ -70,6 +72,11 @@ __all__ = [
     "NameTaken",
     "NamedRef",
     "NotAHandler",
+    "OsProcess",
+    "OsProcessExited",
+    "OsProcessHandle",
+    "OsProcessStuck",
+    "OutputLine",
     "Participant",
     "Plain",
     "Process",
@@ -96,4 +103,5 @@ __all__ = [
     "open_runtime",
     "process_info",
     "spawn",
+    "spawn_os_process",
 ]

@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Concatenate, ParamSpec, Self
 
 from .exits import NORMAL, BadProcess, Reason
-from .helpers import TaskHandle
+from .helper_tasks import TaskHandle
 from .participant import Participant
 from .process import Body, Process
 from .replies import Reply

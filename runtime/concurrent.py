@@ -15,7 +15,7 @@ import anyio
 
 from .backend import Slot
 from .exits import Refuse
-from .helpers import Helpers
+from .helper_tasks import Helpers
 from .process import Envelope, Process
 from .replies import IN_HAND, Call, is_callers_mistake, turn_down
 

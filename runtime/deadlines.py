@@ -14,8 +14,11 @@ from typing import Final, final
 from .backend import Backend, Slot, Timer
 from .exits import CallTimeout
 
-TICK: Final = 0.05
+TICK: Final = 0.025
 """Seconds: how late a call may time out. Calls that begin within one tick share a timer."""
+
+EXACT_BELOW: Final = 0.5
+"""Seconds: a call that may take less has a timer of its own, and times out when it should."""
 
 
 @final
@@ -44,11 +47,11 @@ class Deadlines:
         self._timers: dict[Bucket, Timer] = {}
 
     def within(self, seconds: float) -> Bucket:
-        """The bucket of calls that begin now and may take ``seconds``. Below one tick, a bucket of its own."""
+        """The bucket of calls that begin now and may take ``seconds``. Short times have a bucket of their own."""
         if not seconds >= 0:
             raise ValueError(f"a timeout is seconds >= 0 or None, not {seconds!r}")
         now = self._backend.now()
-        if seconds < 10 * TICK:
+        if seconds < EXACT_BELOW:
             return self._new(now + seconds, seconds)
         bucket = self._new(now + seconds + TICK, seconds)
         self.open[seconds] = bucket

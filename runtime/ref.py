@@ -96,7 +96,7 @@ class Ref(Address, Generic[A]):
     async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Ask, and wait for the answer.
 
-        Raises ActorExit if the process is dead or dies first, CallTimeout after the time limit (at most 50 ms late),
+        Raises ActorExit if the process is dead or dies first, CallTimeout after the time limit (at most 25 ms late),
         what the handler refuses with, NotAHandler. Cancelled: the request may still be carried out; its answer is dropped.
         """
         process = self.process

@@ -17,7 +17,7 @@ import anyio
 from .backend import Slot
 from .concurrent import ConcurrentCalls
 from .exits import NORMAL, Crash, Exit, Ignore, Reason, Refuse, StartFailed, Stop
-from .helpers import HelperFailed, Helpers, TaskHandle, Work
+from .helper_tasks import HelperFailed, Helpers, TaskHandle, Work
 from .process import REDUCTIONS, ParentExit, Process
 from .ref import StopOrder
 from .replies import IN_HAND, Call, is_callers_mistake, turn_down

@@ -30,7 +30,7 @@ from .specs import Child
 class Record:
     """What a supervisor keeps of a child."""
 
-    __slots__ = ("factory", "incarnation", "place", "process", "restarting", "spec")
+    __slots__ = ("factory", "incarnation", "last", "process", "restarting", "spec")
 
     def __init__(self, spec: Child, factory: Callable[[], Startable] | None = None) -> None:
         self.spec = spec
@@ -38,8 +38,8 @@ class Record:
         """A dynamic child's own: it knows the arguments."""
         self.process: Process | None = None
         """The last process started, while the supervisor has not been told of its end."""
-        self.place: Process | None = None
-        """The process a dynamic child is known by: its last that started."""
+        self.last: Process | None = None
+        """The process it had last, unless it was stopped: a dynamic child is known by it while it is being restarted."""
         self.restarting = False
         """True between a restart that failed and the next attempt."""
         self.incarnation = 0

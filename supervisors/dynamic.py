@@ -52,7 +52,7 @@ class DynamicSupervisor(Supervision):
         """What ``get_childspec`` gives."""
         self._check_significant(self.template)
         self._children: dict[Process, Record] = {}
-        """By ``Record.place``."""
+        """By ``Record.last``."""
 
     # --- messages -----------------------------------------------------------------------------------------------
 
@@ -105,15 +105,15 @@ class DynamicSupervisor(Supervision):
     def _place(self, record: Record) -> None:
         self._forget(record)
         if record.process is not None:
-            record.place = record.process
+            record.last = record.process
             self._children[record.process] = record
 
     def _knows(self, record: Record) -> bool:
-        return record.place is not None and self._children.get(record.place) is record
+        return record.last is not None and self._children.get(record.last) is record
 
     def _forget(self, record: Record) -> None:
-        if record.place is not None:
-            self._children.pop(record.place, None)
+        if record.last is not None:
+            self._children.pop(record.last, None)
 
     async def _revive(self, record: Record) -> None:
         if await self._start_or_try_again(record):

@@ -35,7 +35,7 @@ AutoShutdown = Literal["never", "any_significant", "all_significant"]
 """Whether the supervisor stops by itself when significant children end by themselves."""
 
 Shutdown = float | Literal["brutal_kill", "infinity"]
-"""Seconds to stop in before it is killed; "brutal_kill": killed at once; "infinity": as long as it takes."""
+"""Seconds (> 0) to stop in before it is killed; "brutal_kill": killed at once; "infinity": as long as it takes."""
 
 
 class SupervisorError(ActorError):
@@ -45,7 +45,7 @@ class SupervisorError(ActorError):
 class BadChildSpec(SupervisorError, ValueError):
     """A spec that breaks a rule: ``rule`` names the field, or is "duplicate" for an id used twice.
 
-    ``value`` is what was given; for "significant", the setting that does not go with it.
+    ``value`` is what was given; for "significant", the setting that does not go with it as a pair.
     """
 
     def __init__(self, rule: str, value: object, message: str) -> None:
@@ -70,14 +70,22 @@ class ChildRestarting(SupervisorError):
 
 
 class ChildPresent(SupervisorError):
-    """The id is taken. ``ref`` is the child if it is alive."""
+    """The id is taken: ``start_child`` starts no second one.
 
-    def __init__(self, id: str, ref: Ref[Any] | None) -> None:
-        super().__init__(
-            f"there is a child {id!r} already" + ("" if ref is not None else ", not running: restart_child it")
-        )
+    ``ref`` is its process, None if it is not running; while ``restarting``, the process whose end led to that, if it was
+    this child's own.
+    """
+
+    def __init__(self, id: str, ref: Ref[Any] | None, *, restarting: bool) -> None:
+        super().__init__(id, ref)
         self.id = id
         self.ref = ref
+        self.restarting = restarting
+
+    def __str__(self) -> str:
+        if self.restarting:
+            return f"there is a child {self.id!r} already, being restarted"
+        return f"there is a child {self.id!r} already" + ("" if self.ref else ", not running: restart_child it")
 
 
 class RestartLimitReached(SupervisorError):
@@ -128,12 +136,16 @@ class Child:
         elif shutdown is not None and (
             isinstance(shutdown, bool)
             or not isinstance(shutdown, int | float)  # pyright: ignore[reportUnnecessaryIsInstance]
-            or not 0 <= shutdown < math.inf
+            or not 0 < shutdown < math.inf
         ):
             raise BadChildSpec(
                 "shutdown",
                 shutdown,
-                f'child {self.id!r}: shutdown is seconds >= 0, "brutal_kill" or "infinity", not {shutdown!r}',
+                f'child {self.id!r}: shutdown is seconds > 0, "brutal_kill" or "infinity", not {shutdown!r}',
+            )
+        if not isinstance(self.significant, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BadChildSpec(
+                "significant", self.significant, f"child {self.id!r}: significant is a bool, not {self.significant!r}"
             )
         if self.significant and self.restart == "permanent":
             raise BadChildSpec(

@@ -89,7 +89,9 @@ class Supervisor(Supervision):
         except BadChildSpec as error:
             raise Refuse(error) from None
         if (present := self._find(spec.id)) is not None:
-            raise Refuse(ChildPresent(spec.id, present.ref))
+            process = present.last if present.restarting else present.process
+            ref: Ref[Any] | None = Ref(process) if process is not None else None
+            raise Refuse(ChildPresent(spec.id, ref, restarting=present.restarting))
         record = Record(spec)
         try:
             await self._start(record)
@@ -175,7 +177,7 @@ class Supervisor(Supervision):
             first = self._records.index(record) if self.strategy == "rest_for_one" else 0
             self._lose(record)
             group = self._records[first:]
-            await self._stop_all(group)
+            await self._stop_all(group, record)
         for member in group:
             if not self._knows(member):
                 continue  # temporary: it was dropped when it was stopped
@@ -187,10 +189,16 @@ class Supervisor(Supervision):
     async def _stop_everything(self) -> None:
         await self._stop_all(self._records)
 
-    async def _stop_all(self, records: list[Record]) -> None:
-        """Last first; temporary children are forgotten."""
+    async def _start(self, record: Record) -> None:
+        await super()._start(record)
+        record.last = record.process
+
+    async def _stop_all(self, records: list[Record], ended: Record | None = None) -> None:
+        """Last first; temporary children are forgotten. ``ended``: whose end is the reason."""
         for record in reversed(records[:]):
             await self._stop(record)
+            if record is not ended:
+                record.last = None
             if record.spec.restart == "temporary":
                 self._forget(record)
 

@@ -167,9 +167,12 @@ class Steps:
         except Raised as raised:
             return {"exc": [raised.kind, self.scene.encode(raised.reason)]}
         except ChildPresent as present:
-            if present.ref is None:
+            there = self.scene.encode(present.ref) if present.ref is not None else "undefined"
+            if present.restarting:
+                there = tuple_("restarting", there)
+            elif present.ref is None:
                 return tuple_("error", "already_present")
-            return tuple_("error", tuple_("already_started", self.scene.encode(present.ref)))
+            return tuple_("error", tuple_("already_started", there))
         except BadChildSpec as error:
             return tuple_("error", bad_spec(error, within=False))
         except StartFailed as failed:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-from dspex.runtime import Exit, Ignore, Mailbox, Plain, Ref, Reply, Startable, Stop
+from dspex.runtime import Exit, Ignore, Mailbox, Plain, Process, Ref, Reply, Runtime, Startable, Stop
 from dspex.supervisors import BadChildSpec, Child, DynamicSupervisor, Supervisor
 from otp_commands import Body, Command, GenServer
 from otp_scene import Scene
@@ -113,6 +113,9 @@ class Gs(GenServer):
         self.parent = parent
         self.starter = starter
         self.state: Any = "undefined"
+
+    def __start__(self, runtime: Runtime, parent: Process, name: str | None) -> Any:
+        return super().__start__(runtime, parent, name or self.spec.get("reg"))
 
     async def init(self) -> None:
         self.trap_exits(self.spec.get("trap", False))
@@ -288,6 +291,9 @@ def options(spec: Spec) -> dict[str, Any]:
 
 def child(scene: Scene, spec: Spec, supervisor: AnySupervisor) -> Child:
     """A child spec. Raises BadChildSpec."""
+    if spec.get("significant") is True and supervisor.spec.get("auto_shutdown", "never") == "never":
+        # Of two rules that are broken at once, OTP names this one; here a spec alone can break the other.
+        raise BadChildSpec("significant", ("auto_shutdown", "never"), "significant without auto_shutdown")
     if spec.get("kind") == "sup":
         return Child(
             spec["id"], lambda: make_supervisor(scene, spec, supervisor.label), name=spec.get("reg"), **options(spec)

@@ -144,8 +144,7 @@ def bad_spec(error: BadChildSpec, *, within: bool) -> Any:
     if error.rule == "shutdown" and isinstance(value, int | float):
         value = round(value * 1000)
     rule = _RULES.get(error.rule, f"invalid_{error.rule}")
-    if error.rule == "significant":
-        assert isinstance(value, tuple)
+    if error.rule == "significant" and isinstance(value, tuple):
         told = tuple_("bad_combination", [tuple_(*value), tuple_("significant", True)])
     elif error.rule == "template":
         return tuple_("bad_start_spec", value)

@@ -323,6 +323,25 @@ async def test_a_concurrent_actor_leaves_no_work_behind_when_it_is_killed() -> N
         assert len(actor.cancelled) == 3
 
 
+async def test_a_stop_in_a_concurrent_call_is_answered_after_terminate() -> None:
+    class Leaving(Wide):
+        async def leave(self) -> str:
+            self.stop("enough")
+            return "bye"
+
+        async def terminate(self, reason: object) -> None:
+            self.finished.append(reason)
+
+    async with open_runtime() as rt:
+        actor = Leaving()
+        ref = await rt.start(actor)
+        answer, other = await gather(lambda: ref.call(Leaving.leave), lambda: ref.call(Wide.work, "a", 60))
+        assert answer == "bye"
+        assert isinstance(other, ActorExit)
+        assert actor.finished == ["enough"]
+        assert actor.cancelled == ["a"]
+
+
 class Host(Actor):
     def __init__(self) -> None:
         self.log: list[object] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from dspex.runtime import Actor, open_runtime
+from dspex.runtime import KILLED, Actor, ActorExit, open_runtime
 
 pytestmark = pytest.mark.anyio
 
@@ -70,3 +70,31 @@ async def test_a_busy_actor_can_be_killed() -> None:
         ref.kill()
         await ref.ended()
         assert actor.handled < BACKLOG
+
+
+async def test_callers_behind_a_backlog_learn_of_a_kill() -> None:
+    class Deferring(Busy):
+        def later(self) -> None:
+            self.defer()
+
+    async with open_runtime() as rt:
+        actor = Deferring()
+        ref = await rt.start(actor)
+        reasons: list[object] = []
+
+        async def ask() -> None:
+            for _ in range(50):
+                ref.cast(Busy.count)
+            with pytest.raises(ActorExit) as exit_:
+                await ref.call(Deferring.later)
+            reasons.append(exit_.value.reason)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(2_000):
+                group.start_soon(ask)
+            # Some calls are waiting behind others now, some were handled and wait for an answer.
+            while actor.handled < 10_000:
+                await anyio.lowlevel.checkpoint()
+            ref.kill()
+        assert actor.handled < 100_000
+        assert reasons == [KILLED] * 2_000

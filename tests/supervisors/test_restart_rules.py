@@ -11,6 +11,7 @@ from dspex.runtime.testing import all_tasks_blocked
 from dspex.supervisors import (
     Child,
     ChildInfo,
+    ChildPresent,
     ChildRestarting,
     Intensity,
     RestartLimitReached,
@@ -192,6 +193,7 @@ async def test_between_two_attempts_other_messages_are_answered() -> None:
     book = Book()
     async with open_runtime() as rt:
         sup = await supervise(rt, book.children("ab"))
+        first = rt.whereis("a")
         book.preparations["a"] = 1.0
         book.plans["a"] = [ValueError("not yet")]
         await crash(rt, "a")
@@ -210,6 +212,10 @@ async def test_between_two_attempts_other_messages_are_answered() -> None:
             group.start_soon(ask, Supervisor.restart_child)
             group.start_soon(ask, Supervisor.delete_child)
             group.start_soon(look)
+            with pytest.raises(ChildPresent, match="being restarted") as present:
+                await sup.call(Supervisor.start_child, book.child("a"))
+        assert present.value.restarting
+        assert present.value.ref == first
         assert len(seen) == 3
         assert True in seen
         await rt.sleep(2)
