@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
-from . import backend
+from .backend import Timer as LoopTimer
 from .process import Kernel, Process
 
 
@@ -24,7 +24,7 @@ class Timer:
         if not seconds >= 0:
             raise ValueError(f"a timer runs for seconds >= 0, not {seconds!r}")
         self._process = process
-        self._timer: backend.Timer | None = None
+        self._timer: LoopTimer | None = None
         if process is not None:
             if process.gone:
                 return
