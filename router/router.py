@@ -147,21 +147,23 @@ def router_children(
     shadow: ShadowOptions | None = None,
     journal: str | os.PathLike[str] | None = None,
     rollback: RollbackPolicy | None = None,
+    book: Book | None = None,
 ) -> list[Child]:
     """The child specs of the router and what belongs to it, for a supervisor of one's own (one_for_one).
 
     They take the names ``native``, ``legacy-arm``, ``shadow``, ``ledger``, ``router``, and ``journal`` if ``journal``
     names a file to keep comparisons in (see ``shadow_report``). ``rollback``: see ``RollbackPolicy``; None: never.
+    ``book``: where it is counted, for who wants to read it; it brings its own rollback policy.
     """
     listed = list(programs)
     options = shadow or ShadowOptions()
-    book = Book(rollback)
+    book = book or Book(rollback)
     children: list[Child] = []
     if journal is not None:
         children.append(Child("journal", lambda: Journal(journal), name="journal"))
     return [
         *children,
-        Child("ledger", lambda: _ledger(book, flags, kept=journal is not None), name="ledger"),
+        Child("ledger", lambda book=book: _ledger(book, flags, kept=journal is not None), name="ledger"),
         Child("shadow", lambda: _shadow(options), name="shadow"),
         Child("native", lambda: NativeArm(fallback_on, observer="ledger"), name="native"),
         Child("legacy-arm", lambda: LegacyArm(observer="ledger"), name="legacy-arm"),
