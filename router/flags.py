@@ -125,11 +125,12 @@ class FlagChange:
     @property
     def changes(self) -> dict[str, Any]:
         """The flags that have another value now, with that value."""
-        return {
+        changed = {
             f.name: getattr(self.after, f.name)
             for f in fields(self.after)
             if getattr(self.after, f.name) != getattr(self.before, f.name)
         }
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in changed.items()}
 
 
 @final
