@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, Final, Literal, final, get_args
+from typing import Any, Final, Literal, cast, final, get_args
 
 from .errors import BadFlags
 
@@ -125,12 +125,12 @@ class FlagChange:
     @property
     def changes(self) -> dict[str, Any]:
         """The flags that have another value now, with that value."""
-        changed = {
-            f.name: getattr(self.after, f.name)
-            for f in fields(self.after)
-            if getattr(self.after, f.name) != getattr(self.before, f.name)
-        }
-        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in changed.items()}
+        found: dict[str, Any] = {}
+        for flag in fields(self.after):
+            value: Any = getattr(self.after, flag.name)
+            if value != getattr(self.before, flag.name):
+                found[flag.name] = dict(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else value
+        return found
 
 
 @final
