@@ -25,7 +25,7 @@ ALLOWED = {
     "engine/lm": ANYIO | DATA | {"openai", "anthropic", "xllamacpp"},
     "legacy": ANYIO | DATA | {"orjson"},
     "legacy/worker": frozenset({"dspy", "pydantic"}),  # pydantic comes with dspy
-    "router": ANYIO | DATA | {"hdrh", "openfeature", "yaml"},
+    "router": ANYIO | DATA | {"hdrh", "openfeature", "prometheus_client", "yaml"},
     "migration": ANYIO | DATA,
     "cli": ANYIO | DATA | {"click", "rich"},
     "": ANYIO,
@@ -35,7 +35,7 @@ ALLOWED = {
 ON_FIRST_USE = frozenset(
     {
         *("anthropic", "click", "dspy", "hdrh", "openai", "openfeature", "rich", "structlog", "trio", "xllamacpp"),
-        "yaml",
+        *("prometheus_client", "yaml"),
     }
 )
 """Third parties imported inside functions only (or for the type checker), because they are optional or slow."""
