@@ -23,10 +23,12 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Concatenate, ParamSpec, Self
 
+from .bounded import Overflow, check_limit
 from .exits import NORMAL, BadProcess, Reason
 from .helper_tasks import TaskHandle
 from .participant import Participant
 from .process import Body, Process
+from .ref import handlers_of
 from .replies import Reply
 from .runtime import SHUTDOWN_SECONDS, Runtime
 from .server import Server
@@ -48,6 +50,12 @@ class Actor(Participant):
     concurrency: int = 1
     """More than 1: that many calls run at a time, as linked tasks, each cancelled when its caller goes away or its time
     is up. Casts and plain messages are still handled one at a time. May be set in ``__init__``."""
+
+    mailbox_limit: int | None = None
+    """How many messages may wait in the mailbox; None: as many as come. May be set in ``__init__``. See ``bounded``."""
+
+    overflow: Overflow = "wait"
+    """What becomes of a message for a full mailbox: the sender waits, the default, or it is rejected, or one is dropped."""
 
     shutdown: float | None = SHUTDOWN_SECONDS
     """Seconds to stop in, at the top of the tree, before it is killed. A supervisor's child spec decides below."""
@@ -132,11 +140,14 @@ class Actor(Participant):
         for callback in ("init", "terminate", "handle_info"):
             if not inspect.iscoroutinefunction(getattr(self, callback)):
                 raise BadProcess(f"{kind}.{callback} must be written with async def")
+        check_limit(kind, self.mailbox_limit, self.overflow)
         if self.concurrency < 1:
             raise BadProcess(f"{kind}.concurrency is {self.concurrency}: it counts calls at a time, 1 or more")
         process = Process(runtime.kernel, kind, parent, name=name, trap=self.trap_exit)
         process.parent_first = True
         process.host = self
+        process.handlers = handlers_of(type(self))
+        process.limit(self.mailbox_limit, self.overflow)
         self.__bind__(process, runtime)
         self.__server = Server(process, self)
         return process, self.__server.serve

@@ -14,10 +14,11 @@ from typing import Any, cast, final
 import anyio
 
 from .backend import Slot
+from .envelope import Envelope
 from .exits import Refuse
 from .helper_tasks import Helpers
-from .process import Envelope, Process
-from .replies import IN_HAND, Call, is_callers_mistake, turn_down
+from .process import Process
+from .replies import IN_HAND, ConcurrentCall, is_callers_mistake, turn_down
 
 
 @final
@@ -36,6 +37,7 @@ class ConcurrentCalls:
         self._answer = answer
         self._running = 0
         self._waiting: deque[Envelope] = deque()
+        process.crowd = self._waiting
 
     def admit(self, envelope: Envelope) -> None:
         """Begin a call, or let it wait for its turn."""
@@ -43,7 +45,7 @@ class ConcurrentCalls:
         assert slot is not None
         if slot.done():
             return  # the caller has gone
-        self._process.pending[slot] = None
+        self._process.owe(slot)
         if self._running >= self._limit:
             self._waiting.append(envelope)
             return
@@ -54,24 +56,24 @@ class ConcurrentCalls:
         handler, args, kwargs, slot, bucket = envelope
         assert slot is not None
         scope = anyio.CancelScope()
-        call = Call(slot, bucket)
-        pending = self._process.pending
+        call = ConcurrentCall(slot, bucket)
+        process = self._process
 
         async def work() -> None:
             IN_HAND.set(call)
             try:
-                value: Any = handler(self._behaviour, *args, **kwargs)
+                value: Any = handler(self._behaviour, *args, **(kwargs or {}))
                 if type(value) is CoroutineType:
                     value = await cast(Coroutine[Any, Any, Any], value)
             except Refuse as refusal:
-                pending.pop(slot, None)
+                process.settle(slot)
                 if not slot.done():
                     slot.set_exception(refusal.error)
             except TypeError as error:
                 if not is_callers_mistake(error):
                     raise
-                pending.pop(slot, None)
-                turn_down(self._process, handler, slot, error)
+                process.settle(slot)
+                turn_down(process, handler, slot, error)
             else:
                 if call.deferred is None:
                     self._answer(slot, value)
@@ -81,7 +83,7 @@ class ConcurrentCalls:
             if call.deferred is None or not call.deferred.answered:
                 scope.cancel()
 
-        self._process.kernel.backend.on_done(slot, gone)
+        process.kernel.backend.on_done(slot, gone)
         self._helpers.start(work, scope, self._next)
 
     def _next(self) -> None:
@@ -90,7 +92,10 @@ class ConcurrentCalls:
             slot = envelope[3]
             if slot is not None and not slot.done():
                 self._start(envelope)
-                return
+                break
             if slot is not None:
-                self._process.pending.pop(slot, None)
-        self._running -= 1
+                self._process.settle(slot)
+        else:
+            self._running -= 1
+        if self._process.bound is not None:
+            self._process.bound.admit()

@@ -18,6 +18,7 @@ The error tree of the runtime:
     ├── ReceiveTimeout           no such message in time                                   (also a TimeoutError)
     ├── CallingSelf              an actor that calls itself would wait for ever
     ├── NotAHandler              what was named is no message of that actor                (also a TypeError)
+    ├── MailboxFull              a bounded mailbox did not take, or did not keep, the message
     ├── StartFailed(reason)      init did not succeed; nothing of it is left behind
     │   └── NameTaken            the name belongs to a live process
     ├── BadProcess               what was given cannot be started                          (also a TypeError)
@@ -134,6 +135,20 @@ class CallingSelf(ActorError):
 
 class NotAHandler(ActorError, TypeError):
     """The method named in a call or cast is no method of the actor."""
+
+
+class MailboxFull(ActorError):
+    """A bounded mailbox had no room for a message, or gave the room of a call to a newer one. It was not handled."""
+
+    def __init__(self, who: str, limit: int, overflow: str) -> None:
+        super().__init__(who, limit, overflow)
+        self.who = who
+        self.limit = limit
+        self.overflow = overflow
+
+    def __str__(self) -> str:
+        hint = "wait for room with `await ref.cast_wait(...)`" if self.overflow == "wait" else "send less, or later"
+        return f"the mailbox of {self.who} is full ({self.limit} messages, overflow={self.overflow!r}): {hint}"
 
 
 class BadProcess(ActorError, TypeError):

@@ -33,7 +33,7 @@ def process_info(ref: Address) -> ProcessInfo | None:
     return ProcessInfo(
         name=process.name,
         trap_exit=process.trap,
-        messages=len(process.inbox) + len(process.batch),
+        messages=process.backlog,
         links=tuple(other.address for other in process.links),
         monitors=tuple((monitor, other.address) for monitor, other in process.monitors.items()),
         monitored_by=tuple((monitor, watcher.address) for monitor, (watcher, _) in process.watchers.items()),

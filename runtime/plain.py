@@ -27,6 +27,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVarTuple, final
 
+from .bounded import Overflow, check_limit
 from .exits import NORMAL, BadProcess, Crash, Exit, Ignore, Reason, StartFailed, Stop
 from .participant import Participant
 from .process import Body, Process
@@ -56,8 +57,8 @@ class Plain:
 
     ``handshake``: it has started when it calls ``started()``; until then an exception is a failed start, and Ignore no
     start at all. Without, it has started as soon as it runs. ``trap_exit``: it traps exits from the first moment.
-    ``shutdown``: seconds to stop in at the top of the tree before it is killed. Raises BadProcess for a function that is
-    not async.
+    ``shutdown``: seconds to stop in at the top of the tree before it is killed. ``mailbox_limit`` and ``overflow`` are as an
+    actor's. Raises BadProcess for a function that is not async.
     """
 
     escalates = False
@@ -69,13 +70,18 @@ class Plain:
         handshake: bool = False,
         trap_exit: bool = False,
         shutdown: float | None = SHUTDOWN_SECONDS,
+        mailbox_limit: int | None = None,
+        overflow: Overflow = "wait",
     ) -> None:
+        check_limit("Plain", mailbox_limit, overflow)
         if not inspect.iscoroutinefunction(function):
             raise BadProcess(f"{function!r} cannot be a process: it must be written with async def")
         self._run: Callable[[Mailbox], Awaitable[object]] | None = lambda me: function(me, *args)
         self._kind = function.__name__
         self._handshake = handshake
         self._trap_exit = trap_exit
+        self._limit = mailbox_limit
+        self._overflow: Overflow = overflow
         self.shutdown = shutdown
 
     def __start__(self, runtime: Runtime, parent: Process, name: str | None) -> tuple[Process, Body]:
@@ -84,6 +90,7 @@ class Plain:
         if run is None:
             raise BadProcess(f"this {self._kind} was started before: make a new one for each start")
         process = Process(runtime.kernel, self._kind, parent, name=name, trap=self._trap_exit)
+        process.limit(self._limit, self._overflow)
         mailbox = Mailbox(process, runtime)
 
         async def body() -> Reason:

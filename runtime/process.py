@@ -9,6 +9,7 @@ cleanup in ``finally`` blocks runs before that.
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import ContextVar
 from typing import Any, Final, Protocol, final
@@ -16,7 +17,9 @@ from typing import Any, Final, Protocol, final
 import anyio
 
 from .backend import Backend, Slot
-from .deadlines import Bucket, Deadlines
+from .bounded import Bound, Overflow
+from .deadlines import Deadlines
+from .envelope import Envelope
 from .events import EventBus
 from .exits import (
     KILL,
@@ -30,12 +33,21 @@ from .exits import (
     NameTaken,
     Reason,
     ReceiveTimeout,
+    RuntimeClosed,
     StartFailed,
 )
 from .signals import Address, Down, ExitSignal, Monitor
 
-Envelope = tuple[Any, Any, Any, Slot | None, Bucket | None]
-"""(handler, args, kwargs, reply slot, deadline); a plain message has no handler and stands in the place of args."""
+NO_HANDLERS: Final[dict[Any, Any]] = {}
+"""The table of a process that takes no message the fast way: it is dead, plain or bounded. Nobody writes to it."""
+
+_NO_PROCESSES: Final[dict[Process, None]] = {}
+_NO_MONITORS: Final[dict[Monitor, Process]] = {}
+_NO_WATCHERS: Final[dict[Monitor, tuple[Process, str | None]]] = {}
+_NO_SLOTS: Final[dict[Slot, None]] = {}
+NO_MESSAGES: Final[list[Envelope]] = []
+# Shared by all who have none, and never written to: most processes link, watch and owe nothing, and an empty dict is 64
+# bytes, an empty list 56. Only the methods of Process give a process its own.
 
 REDUCTIONS: Final = 256
 """Messages a process handles before it lets others run: 15-20 ns a message, a hold of the loop below 2 ms."""
@@ -72,6 +84,8 @@ class Kernel:
         """What was started at the top, in order, with the seconds each gets to stop in."""
         self.escalate = escalate
         """Makes the block fail: for what no supervisor may keep to itself, KeyboardInterrupt and SystemExit."""
+        self.closed = False
+        """True once the block has been left: there are no processes any more, and never will be."""
         self.runtime: object = None
         """The Runtime these processes live in."""
         self.emptied: Slot | None = None
@@ -90,6 +104,11 @@ class Kernel:
         if not self.processes and self.emptied is not None and not self.emptied.done():
             self.emptied.set_result(None)
 
+    def require_open(self) -> None:
+        """Raises RuntimeClosed once the block has been left."""
+        if self.closed:
+            raise RuntimeClosed("the runtime of this process has stopped: nobody is there to get a message")
+
     def dead_letter(self, process: Process, kind: str) -> None:
         self.events.emit("runtime.dead_letter", process=process.label, kind=kind)
 
@@ -99,14 +118,16 @@ class Process:
     """One incarnation. It is created by ``launch`` and lives until ``gone``."""
 
     __slots__ = (
-        "address",
         "attention",
         "batch",
         "body",
+        "bound",
         "cause",
         "control",
+        "crowd",
         "exit_slots",
         "gone",
+        "handlers",
         "host",
         "inbox",
         "kernel",
@@ -121,7 +142,9 @@ class Process:
         "pending",
         "reason",
         "scope",
+        "since",
         "started",
+        "taken",
         "timers",
         "trap",
         "waiter",
@@ -138,15 +161,24 @@ class Process:
         self.trap = trap
         self.parent_first = False
         """An actor: the parent's exit signal is an order to terminate, not a message (gen_server)."""
-        self.address = Address(self)
         self.host: object = None
         """The object that handles the messages, if there is one."""
+        self.handlers: dict[Any, Any] = NO_HANDLERS
+        """What its class answers, by the method named: looked into by senders, filled as methods are first used."""
         self.body: Body | None = None
         # A list that the receiver takes whole: empty it is 56 bytes, a deque 760.
         self.inbox: list[Envelope] = []
-        self.batch: list[Envelope] = []
+        self.batch: list[Envelope] = NO_MESSAGES
         """What the receiver has taken and not handled yet, last first."""
-        self.control: list[object] = []
+        self.crowd: deque[Envelope] | None = None
+        """Calls that a concurrent actor has taken and that wait for their turn."""
+        self.bound: Bound | None = None
+        """The limit of its mailbox, if it has one."""
+        self.taken = 0
+        """How many messages the receiver has taken out of the inbox so far."""
+        self.since = kernel.backend.now()
+        """When it was made, in seconds of the runtime's clock."""
+        self.control: list[object] | None = None
         """Orders of the system; they overtake messages and are never dropped."""
         self.attention = False
         """True: look at more than the mailbox before the next message. One truth test a message instead of five."""
@@ -158,14 +190,18 @@ class Process:
         """What is behind an orderly-looking reason: why a supervisor gave up."""
         self.scope: anyio.CancelScope | None = None
         self.started: Slot | None = None
-        self.links: dict[Process, None] = {}
-        self.monitors: dict[Monitor, Process] = {}
-        self.watchers: dict[Monitor, tuple[Process, str | None]] = {}
-        self.pending: dict[Slot, None] = {}
+        self.links = _NO_PROCESSES
+        self.monitors = _NO_MONITORS
+        self.watchers = _NO_WATCHERS
+        self.pending = _NO_SLOTS
         """Calls taken from the mailbox and not answered: they fail when the process ends."""
-        self.exit_slots: list[Slot] = []
+        self.exit_slots: list[Slot] | None = None
         self.timers: set[Cancellable] | None = None
         """Messages to come that have no other receiver."""
+
+    @property
+    def address(self) -> Address:
+        return Address(self)
 
     @property
     def alive(self) -> bool:
@@ -184,27 +220,53 @@ class Process:
         if self.reason is not None:
             return False
         self.inbox.append(envelope)
+        if self.waiter is not None:
+            self.wake()
+        return True
+
+    def offer(self, envelope: Envelope) -> bool:
+        """As ``post``, for what a mailbox with a limit may turn away: messages of users. Raises MailboxFull."""
+        if self.bound is None or self.reason is not None:
+            return self.post(envelope)
+        self.bound.offer(envelope)
+        return True
+
+    def limit(self, limit: int | None, overflow: Overflow) -> None:
+        """Give the mailbox a limit, before the process is launched."""
+        if limit is not None:
+            self.bound = Bound(self, limit, overflow, self.kernel.backend, self.kernel.events)
+            self.handlers = NO_HANDLERS
+
+    def order(self, order: object) -> bool:
+        """Put a system order before all messages. False: the process is dead."""
+        if self.reason is not None:
+            return False
+        if self.control is None:
+            self.control = []
+        self.control.append(order)
+        self.attend()
+        return True
+
+    def attend(self) -> None:
+        """Have the receiver look at more than its mailbox before the next message."""
+        self.attention = True
+        self.wake()
+
+    def wake(self) -> None:
         waiter = self.waiter
         if waiter is not None:
             self.waiter = None
             # A cancellation may have got there first.
             if not waiter.done():
                 waiter.set_result(None)
-        return True
 
-    def order(self, order: object) -> None:
-        """Put a system order before all messages."""
-        if self.reason is None:
-            self.control.append(order)
-            self.attention = True
-            self.wake()
-
-    def wake(self) -> None:
-        waiter = self.waiter
-        if waiter is not None:
-            self.waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+    def take(self) -> list[Envelope]:
+        """Take all that is in the inbox: the new batch, last first."""
+        self.batch = batch = self.inbox
+        self.inbox = []
+        self.taken += len(batch)
+        batch.reverse()
+        return batch
 
     async def park(self) -> None:
         """Wait until something is posted or ordered. Cancelled: nothing is lost."""
@@ -234,23 +296,51 @@ class Process:
         batch = self.batch
         for i in range(len(batch) - 1, -1, -1):
             if batch[i][0] is None and (wanted is None or wanted(batch[i][1])):
-                return batch.pop(i)[1]
+                return self._picked(batch, i)
         inbox = self.inbox
         seen = 0
+        expired = False
         while True:
             while seen < len(inbox):
                 if inbox[seen][0] is None and (wanted is None or wanted(inbox[seen][1])):
-                    return inbox.pop(seen)[1]
+                    self.taken += 1
+                    return self._picked(inbox, seen)
                 seen += 1
+            if expired:
+                raise ReceiveTimeout(self.label)
             if when is None:
                 await self.park()
-            elif not await self.park_until(when) and seen == len(inbox):
-                raise ReceiveTimeout(self.label)
+            else:
+                expired = not await self.park_until(when)
+            if self.bound is not None:
+                seen = 0  # something older may have been dropped meanwhile
+
+    def _picked(self, messages: list[Envelope], i: int) -> object:
+        message = messages.pop(i)[1]
+        if self.bound is not None:
+            self.bound.admit()
+        return message
 
     def waiting(self) -> Iterator[Envelope]:
         """What is in the mailbox, in order."""
+        yield from self.crowd or ()
         yield from reversed(self.batch)
         yield from self.inbox
+
+    @property
+    def backlog(self) -> int:
+        """How many messages are in the mailbox."""
+        return len(self.inbox) + len(self.batch) + (len(self.crowd) if self.crowd is not None else 0)
+
+    def owe(self, slot: Slot) -> None:
+        """This call was taken from the mailbox; if the process ends before ``settle``, its caller learns of that."""
+        if self.pending is _NO_SLOTS:
+            self.pending = {}
+        self.pending[slot] = None
+
+    def settle(self, slot: Slot) -> None:
+        """The call is answered, or somebody else's."""
+        self.pending.pop(slot, None)
 
     # --- signals ------------------------------------------------------------------------------------------------
 
@@ -272,10 +362,19 @@ class Process:
     def die(self, reason: Reason) -> None:
         """End with this reason as soon as the task lets go; nothing in the process can refuse."""
         if self.reason is None:
-            self.reason = reason
+            self._resolve(reason)
             self.attention = True
             if self.scope is not None:
                 self.scope.cancel()
+
+    def _begin(self) -> Coroutine[Any, Any, Reason]:
+        body, self.body = self.body, None
+        assert body is not None
+        return body()
+
+    def _resolve(self, reason: Reason) -> None:
+        self.reason = reason
+        self.handlers = NO_HANDLERS
 
     def link(self, other: Process) -> None:
         """Tie two lives together. Raises ActorExit(NOPROC) if the other is gone and this one does not trap exits."""
@@ -286,8 +385,10 @@ class Process:
                 raise ActorExit(NOPROC, other.label)
             self.post((None, ExitSignal(other.address, NOPROC), None, None, None))
             return
-        self.links[other] = None
-        other.links[self] = None
+        for one, another in ((self, other), (other, self)):
+            if one.links is _NO_PROCESSES:
+                one.links = {}
+            one.links[another] = None
 
     def unlink(self, other: Process) -> None:
         self.links.pop(other, None)
@@ -302,6 +403,10 @@ class Process:
             address = other.address if other is not None else None
             self.post((None, Down(monitor, address, NOPROC), None, None, None))
         else:
+            if self.monitors is _NO_MONITORS:
+                self.monitors = {}
+            if other.watchers is _NO_WATCHERS:
+                other.watchers = {}
             self.monitors[monitor] = other
             other.watchers[monitor] = (self, name)
         return monitor
@@ -325,41 +430,41 @@ class Process:
                 return False
             return True
 
-        self.batch[:] = [e for e in reversed(self.batch) if keep(e)][::-1]
+        if self.batch:
+            before = len(self.batch)
+            self.batch[:] = [e for e in reversed(self.batch) if keep(e)][::-1]
+            self.taken -= before - len(self.batch)
         self.inbox[:] = [e for e in self.inbox if keep(e)]
+        if self.bound is not None:
+            self.bound.admit()
         return found
 
     # --- life ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """The task of the process. Whatever happens in it, ``finish`` is the end."""
-        backend = self.kernel.backend
-        assert self.body is not None
         CURRENT.set(self)
+        # One frame for scope, outcome and end: each coroutine more that waits is a quarter of a kilobyte an actor.
         try:
-            with anyio.CancelScope() as scope:
-                self.scope = scope
+            with anyio.CancelScope() as self.scope:
                 if self.reason is None:
-                    reason = await self._outcome(self.body, backend.cancelled)
+                    try:
+                        reason = await self._begin()
+                    except self.kernel.backend.cancelled:
+                        raise
+                    except Exit as exit_:
+                        reason = exit_.reason
+                    except Exception as error:
+                        reason = Crash(error)
+                    except BaseException as error:
+                        self.kernel.escalate(error)
+                        reason = Crash(error)
                     if self.reason is None:
-                        self.reason = reason
+                        self._resolve(reason)
         finally:
             if self.reason is None:
-                self.reason = KILLED  # the task itself was cancelled, by none of ours
+                self._resolve(KILLED)  # the task itself was cancelled, by none of ours
             self.finish()
-
-    async def _outcome(self, body: Body, cancelled: type[BaseException]) -> Reason:
-        try:
-            return await body()
-        except cancelled:
-            raise
-        except Exit as exit_:
-            return exit_.reason
-        except Exception as error:
-            return Crash(error)
-        except BaseException as error:
-            self.kernel.escalate(error)
-            return Crash(error)
 
     def finish(self) -> None:
         """Tell everybody, once: callers, the registry, the bus, links, watchers, whoever waits for the end."""
@@ -372,8 +477,13 @@ class Process:
                 kernel.dead_letter(self, "message")
             elif not slot.done():
                 slot.set_exception(ActorExit(reason, self.label))
-        self.batch, self.inbox, self.control = [], [], []
-        pending, self.pending = self.pending, {}
+        if self.bound is not None:
+            self.bound.close(ActorExit(reason, self.label))
+        for order in self.control or ():
+            if isinstance(order, Request) and not order.slot.done():
+                order.slot.set_exception(ActorExit(reason, self.label))
+        self.batch, self.inbox, self.control, self.crowd = NO_MESSAGES, [], None, None
+        pending, self.pending = self.pending, _NO_SLOTS
         for slot in pending:
             if not slot.done():
                 slot.set_exception(ActorExit(reason, self.label))
@@ -385,22 +495,22 @@ class Process:
         if self.started is not None and not self.started.done():
             self.started.set_exception(StartFailed(reason, self.label))
         kernel.events.emit("runtime.process.exited", process=self.label, kind=self.kind, reason=reason)
-        monitors, self.monitors = self.monitors, {}
+        monitors, self.monitors = self.monitors, _NO_MONITORS
         for monitor, other in monitors.items():
             other.watchers.pop(monitor, None)
-        links, self.links = self.links, {}
+        links, self.links = self.links, _NO_PROCESSES
         for other in links:
             other.links.pop(self, None)
             other.exit_signal(self, reason, by_link=True)
-        watchers, self.watchers = self.watchers, {}
+        watchers, self.watchers = self.watchers, _NO_WATCHERS
         for monitor, (watcher, _) in watchers.items():
             watcher.monitors.pop(monitor, None)
             watcher.post((None, Down(monitor, self.address, reason), None, None, None))
-        exit_slots, self.exit_slots = self.exit_slots, []
-        for slot in exit_slots:
+        exit_slots, self.exit_slots = self.exit_slots, None
+        for slot in exit_slots or ():
             if not slot.done():
                 slot.set_result(reason)
-        self.body = None
+        self.body = None  # it may have been killed before it ran
         self.host = None
         kernel.forget(self)
 
@@ -410,6 +520,7 @@ class Process:
             return True
         kernel = self.kernel
         slot = kernel.backend.slot()
+        self.exit_slots = self.exit_slots or []
         self.exit_slots.append(slot)
         timer = None
         if within is not None:
@@ -421,9 +532,33 @@ class Process:
         finally:
             if timer is not None:
                 timer.cancel()
-            if slot in self.exit_slots:
+            if not self.gone:
                 self.exit_slots.remove(slot)
         return self.gone
+
+
+@final
+class Request:
+    """An order that somebody waits for: between two messages, ``action`` is called with the inside of the actor.
+
+    The slot is filled with what it returns or raises, or with ActorExit if the process ends first.
+    """
+
+    __slots__ = ("_action", "slot")
+
+    def __init__(self, slot: Slot, action: Callable[[Any], object]) -> None:
+        self._action = action
+        self.slot = slot
+
+    def carry_out(self, inside: object) -> None:
+        if self.slot.done():
+            return  # nobody waits any more
+        try:
+            value = self._action(inside)
+        except Exception as error:
+            self.slot.set_exception(error)
+        else:
+            self.slot.set_result(value)
 
 
 @final

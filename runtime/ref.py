@@ -35,7 +35,19 @@ R = TypeVar("R")
 DEFAULT_TIMEOUT: Final = 5.0
 """Seconds a call waits unless told otherwise, as gen_server:call."""
 
-_handlers: dict[tuple[type, Any], Any] = {}
+_TABLE: Final = "_dspex_handlers"
+
+
+def handlers_of(cls: type) -> dict[Any, Any]:
+    """What the class answers: the method named to the function that does it, as far as asked before.
+
+    It hangs on the class, so it is gone with it.
+    """
+    table: dict[Any, Any] | None = vars(cls).get(_TABLE)
+    if table is None:
+        table = {}
+        setattr(cls, _TABLE, table)
+    return table
 
 
 def handler_of(cls: type, method: Any) -> Any:
@@ -43,15 +55,11 @@ def handler_of(cls: type, method: Any) -> Any:
 
     Raises NotAHandler if ``method`` is no public method of the class.
     """
-    key = (cls, method)
+    table = handlers_of(cls)
     try:
-        return _handlers[key]
-    except KeyError:
+        return table[method]
+    except (KeyError, TypeError):
         pass
-    except TypeError:
-        raise NotAHandler(
-            f"{method!r} is no method: name one of {cls.__name__}, as in ref.call({cls.__name__}.name, ...)"
-        ) from None
     name = getattr(method, "__name__", None)
     if not callable(method) or not isinstance(name, str):
         raise NotAHandler(
@@ -63,7 +71,7 @@ def handler_of(cls: type, method: Any) -> Any:
         raise NotAHandler(f"{getattr(method, '__qualname__', method)} is no method of {cls.__name__}")
     if name.startswith("_"):
         raise NotAHandler(f"{cls.__name__}.{name} is private: messages are public methods")
-    _handlers[key] = found
+    table[method] = found
     return found
 
 
@@ -100,44 +108,93 @@ class Ref(Address, Generic[A]):
         what the handler refuses with, NotAHandler. Cancelled: the request may still be carried out; its answer is dropped.
         """
         process = self.process
-        handler = handler_of(type(process.host), method) if process.host is not None else None
-        if handler is None:
-            if process.reason is None:
-                raise NotAHandler(f"{self.label} is a plain process: it has no methods, send to it")
-            raise ActorExit(NOPROC, process.label)
+        try:
+            handler = process.handlers[method]
+        except (KeyError, TypeError):
+            handler = self._resolved(method)
+            if handler is None:
+                raise ActorExit(NOPROC, process.label) from None
         if CURRENT.get() is process and not BESIDE.get():
             raise CallingSelf(process.label)
-        kernel = process.kernel
-        deadlines = kernel.deadlines
+        deadlines = process.kernel.deadlines
         if self._until is not None:
             bucket = deadlines.until(self._until)
         else:
             bucket = deadlines.open.get(self._timeout) or deadlines.within(cast(float, self._timeout))
-        slot = kernel.backend.slot()
-        if not process.post((handler, args, kwargs, slot, bucket)):
-            raise ActorExit(NOPROC, process.label)
+        slot = process.kernel.backend.slot()
         bucket.slots[slot] = process
         try:
+            if process.bound is not None:
+                process.bound.offer((handler, args, kwargs or None, slot, bucket))
+            else:
+                process.inbox.append((handler, args, kwargs or None, slot, bucket))
+                if process.waiter is not None:
+                    process.wake()
             return await slot
         finally:
             deadlines.leave(bucket, slot)
 
     def cast(self, method: Callable[Concatenate[A, P], object], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Send and forget: no answer, no failure. An exception in the handler is a crash of the actor."""
+        """Send and forget: no answer, no failure. An exception in the handler is a crash of the actor.
+
+        Raises NotAHandler, RuntimeClosed; MailboxFull if the mailbox has a limit, is full, and its policy is ``wait`` or
+        ``reject``.
+        """
         process = self.process
-        if process.host is None:
-            if process.reason is None:
-                raise NotAHandler(f"{self.label} is a plain process: it has no methods, send to it")
-            process.kernel.dead_letter(process, "cast")
+        try:
+            # What is in the table goes straight into the mailbox; dead, plain and bounded processes have an empty one.
+            process.inbox.append((process.handlers[method], args, kwargs or None, None, None))
+        except (KeyError, TypeError):
+            self._post(self._resolved(method), args, kwargs)
             return
-        if not process.post((handler_of(type(process.host), method), args, kwargs, None, None)):
+        if process.waiter is not None:
+            process.wake()
+
+    async def cast_wait(
+        self, method: Callable[Concatenate[A, P], object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """As ``cast``, but where the mailbox has a limit and the policy ``wait``, wait for room in it: backpressure.
+
+        Returns when the message is in the mailbox, or the process has ended: a dead letter then. Cancelled while it
+        waits: the message is never delivered.
+        """
+        handler = self._resolved(method)
+        bound = self.process.bound
+        if bound is None or handler is None:
+            self._post(handler, args, kwargs)
+        else:
+            await bound.offer_patiently((handler, args, kwargs or None, None, None))
+
+    def _post(self, handler: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        process = self.process
+        if handler is None or not process.offer((handler, args, kwargs or None, None, None)):
             process.kernel.dead_letter(process, "cast")
 
-    def send(self, message: object) -> None:
-        """Put a plain message in the mailbox; it reaches ``handle_info`` or ``receive``."""
+    def _resolved(self, method: Any) -> Any:
+        """The handler; None: the process is dead. Raises NotAHandler, RuntimeClosed."""
         process = self.process
-        if not process.post((None, message, None, None, None)):
+        process.kernel.require_open()
+        if process.host is not None:
+            handler = handler_of(type(process.host), method)
+            return handler if process.reason is None else None
+        if process.reason is None:
+            raise NotAHandler(f"{self.label} is a plain process: it has no methods, send to it")
+        return None
+
+    def send(self, message: object) -> None:
+        """Put a plain message in the mailbox; it reaches ``handle_info`` or ``receive``. Raises RuntimeClosed, MailboxFull."""
+        process = self.process
+        if not process.offer((None, message, None, None, None)):
+            process.kernel.require_open()
             process.kernel.dead_letter(process, "info")
+
+    async def send_wait(self, message: object) -> None:
+        """As ``send``, but waits for room, as ``cast_wait``."""
+        bound = self.process.bound
+        if bound is None or self.process.reason is not None:
+            self.send(message)
+        else:
+            await bound.offer_patiently((None, message, None, None, None))
 
     def exit(self, reason: Reason) -> None:
         """Send an exit signal, as exit/2: KILL cannot be trapped, NORMAL is ignored by those who do not trap exits."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Final, final
+from typing import Final, Protocol, final
 
 from .backend import Slot
 from .deadlines import Bucket
@@ -30,7 +30,7 @@ class Reply:
         self._slot = slot
         self._bucket = bucket
         if slot is not None:
-            process.pending[slot] = None
+            process.owe(slot)
 
     @property
     def deadline(self) -> float | None:
@@ -57,9 +57,9 @@ class Reply:
         if process.reason is not None:
             return False
         if slot is not None:
-            self._process.pending.pop(slot, None)
+            self._process.settle(slot)
             if not slot.done():
-                process.pending[slot] = None
+                process.owe(slot)
         self._process = process
         return True
 
@@ -80,13 +80,24 @@ class Reply:
         slot = self._slot
         if slot is None:
             return None
-        self._process.pending.pop(slot, None)
+        self._process.settle(slot)
         return None if slot.done() else slot
 
 
-@final
-class Call:
+class Call(Protocol):
     """What the handler that is running knows of its message."""
+
+    slot: Slot | None
+    """Who waits for the answer; None: it is no call."""
+    bucket: Bucket | None
+    """Until when."""
+    deferred: Reply | None
+    """Who will answer, once the handler has asked to do it later."""
+
+
+@final
+class ConcurrentCall:
+    """The call of one concurrent handler. A serial actor's is the server itself."""
 
     __slots__ = ("bucket", "deferred", "slot")
 
@@ -94,11 +105,10 @@ class Call:
         self.slot = slot
         self.bucket = bucket
         self.deferred: Reply | None = None
-        """Who will answer, once the handler has asked to do it later."""
 
 
-IN_HAND: Final[ContextVar[Call | None]] = ContextVar("dspex_call", default=None)
-"""The call of a concurrent handler; a serial actor has only one, in ``Server.call``."""
+IN_HAND: Final[ContextVar[ConcurrentCall | None]] = ContextVar("dspex_call", default=None)
+"""The call of a concurrent handler."""
 
 
 def is_callers_mistake(error: TypeError) -> bool:

@@ -108,6 +108,7 @@ class Runtime:
     async def _settled(self, process: Process, started: Slot) -> None:
         try:
             await started
+            process.started = None
         except self._kernel.backend.cancelled:
             parent = process.parent
             if parent is not None and parent.reason is not None and parent in process.links:
@@ -195,7 +196,11 @@ class Runtime:
         def fire() -> None:
             receiver = to.holder() if isinstance(to, NamedRef) else process
             if receiver is not None:
-                receiver.post((None, message(timer), None, None, None))
+                envelope = (None, message(timer), None, None, None)
+                if receiver.bound is None or receiver.reason is not None:
+                    receiver.post(envelope)
+                else:
+                    receiver.bound.offer_unattended(envelope)
 
         timer = Timer(self._kernel, seconds, fire, process)
         return timer
@@ -218,7 +223,7 @@ class Runtime:
             "processes": len(processes),
             "names": len(self._kernel.names),
             "events": self.events.emitted,
-            "messages": sum(len(process.inbox) + len(process.batch) for process in processes),
+            "messages": sum(process.backlog for process in processes),
         }
 
     # --- the block ----------------------------------------------------------------------------------------------
