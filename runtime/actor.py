@@ -22,6 +22,7 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Concatenate, ParamSpec, Self
+from weakref import WeakSet
 
 from .bounded import Overflow, check_limit
 from .exits import NORMAL, BadProcess, Reason
@@ -137,9 +138,8 @@ class Actor(Participant):
         kind = type(self).__name__
         if self.__server is not None:
             raise BadProcess(f"this {kind} was started before: make a new one for each start (a spec takes a factory)")
-        for callback in ("init", "terminate", "handle_info"):
-            if not inspect.iscoroutinefunction(getattr(self, callback)):
-                raise BadProcess(f"{kind}.{callback} must be written with async def")
+        if type(self) not in _sound:
+            _check_callbacks(type(self))
         check_limit(kind, self.mailbox_limit, self.overflow)
         if self.concurrency < 1:
             raise BadProcess(f"{kind}.concurrency is {self.concurrency}: it counts calls at a time, 1 or more")
@@ -151,3 +151,14 @@ class Actor(Participant):
         self.__bind__(process, runtime)
         self.__server = Server(process, self)
         return process, self.__server.serve
+
+
+_sound: WeakSet[type[Actor]] = WeakSet()
+"""Classes whose callbacks have been looked at: looking costs as much as a third of a start."""
+
+
+def _check_callbacks(cls: type[Actor]) -> None:
+    for callback in ("init", "terminate", "handle_info"):
+        if not inspect.iscoroutinefunction(getattr(cls, callback)):
+            raise BadProcess(f"{cls.__name__}.{callback} must be written with async def")
+    _sound.add(cls)

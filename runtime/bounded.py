@@ -164,9 +164,12 @@ class Bound:
             if not is_signal(batch[i]):
                 process.taken -= 1
                 return batch.pop(i)
-        for i, envelope in enumerate(process.inbox):
+        inbox = process.inbox
+        for i, envelope in enumerate(inbox):
             if not is_signal(envelope):
-                return process.inbox.pop(i)
+                # A new list: a receive that has looked at this one begins anew.
+                process.inbox = inbox[:i] + inbox[i + 1 :]
+                return envelope
         return None
 
     def _drop(self, envelope: Envelope) -> None:

@@ -9,17 +9,14 @@ cleanup in ``finally`` blocks runs before that.
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, Final, Protocol, final
 
 import anyio
 
 from .backend import Backend, Slot
-from .bounded import Bound, Overflow
 from .deadlines import Deadlines
-from .envelope import Envelope
 from .events import EventBus
 from .exits import (
     KILL,
@@ -32,22 +29,16 @@ from .exits import (
     Exit,
     NameTaken,
     Reason,
-    ReceiveTimeout,
     RuntimeClosed,
     StartFailed,
 )
+from .mailbox import NO_HANDLERS, ProcessMailbox
 from .signals import Address, Down, ExitSignal, Monitor
 
-NO_HANDLERS: Final[dict[Any, Any]] = {}
-"""The table of a process that takes no message the fast way: it is dead, plain or bounded. Nobody writes to it."""
-
+# Shared by all who have none, and never written to: only the methods of Process give a process its own.
 _NO_PROCESSES: Final[dict[Process, None]] = {}
 _NO_MONITORS: Final[dict[Monitor, Process]] = {}
 _NO_WATCHERS: Final[dict[Monitor, tuple[Process, str | None]]] = {}
-_NO_SLOTS: Final[dict[Slot, None]] = {}
-NO_MESSAGES: Final[list[Envelope]] = []
-# Shared by all who have none, and never written to: most processes link, watch and owe nothing, and an empty dict is 64
-# bytes, an empty list 56. Only the methods of Process give a process its own.
 
 REDUCTIONS: Final = 256
 """Messages a process handles before it lets others run: 15-20 ns a message, a hold of the loop below 2 ms."""
@@ -114,77 +105,47 @@ class Kernel:
 
 
 @final
-class Process:
+class Process(ProcessMailbox):
     """One incarnation. It is created by ``launch`` and lives until ``gone``."""
 
     __slots__ = (
-        "attention",
-        "batch",
         "body",
-        "bound",
         "cause",
-        "control",
-        "crowd",
         "exit_slots",
         "gone",
-        "handlers",
         "host",
-        "inbox",
         "kernel",
         "kind",
-        "label",
         "links",
         "monitors",
         "name",
         "number",
         "parent",
         "parent_first",
-        "pending",
-        "reason",
         "scope",
         "since",
         "started",
-        "taken",
         "timers",
         "trap",
-        "waiter",
         "watchers",
     )
 
     def __init__(self, kernel: Kernel, kind: str, parent: Process | None, *, name: str | None, trap: bool) -> None:
+        number = kernel.number()
+        super().__init__(f"{name or kind}#{number}")
         self.kernel = kernel
         self.kind = kind
         self.parent = parent
-        self.number = kernel.number()
+        self.number = number
         self.name = name
-        self.label = f"{name or kind}#{self.number}"
         self.trap = trap
         self.parent_first = False
         """An actor: the parent's exit signal is an order to terminate, not a message (gen_server)."""
         self.host: object = None
         """The object that handles the messages, if there is one."""
-        self.handlers: dict[Any, Any] = NO_HANDLERS
-        """What its class answers, by the method named: looked into by senders, filled as methods are first used."""
         self.body: Body | None = None
-        # A list that the receiver takes whole: empty it is 56 bytes, a deque 760.
-        self.inbox: list[Envelope] = []
-        self.batch: list[Envelope] = NO_MESSAGES
-        """What the receiver has taken and not handled yet, last first."""
-        self.crowd: deque[Envelope] | None = None
-        """Calls that a concurrent actor has taken and that wait for their turn."""
-        self.bound: Bound | None = None
-        """The limit of its mailbox, if it has one."""
-        self.taken = 0
-        """How many messages the receiver has taken out of the inbox so far."""
         self.since = kernel.backend.now()
         """When it was made, in seconds of the runtime's clock."""
-        self.control: list[object] | None = None
-        """Orders of the system; they overtake messages and are never dropped."""
-        self.attention = False
-        """True: look at more than the mailbox before the next message. One truth test a message instead of five."""
-        self.waiter: Slot | None = None
-        self.reason: Reason | None = None
-        """None while alive. From the moment it is set, no message is handled any more."""
         self.gone = False
         self.cause: BaseException | None = None
         """What is behind an orderly-looking reason: why a supervisor gave up."""
@@ -193,8 +154,6 @@ class Process:
         self.links = _NO_PROCESSES
         self.monitors = _NO_MONITORS
         self.watchers = _NO_WATCHERS
-        self.pending = _NO_SLOTS
-        """Calls taken from the mailbox and not answered: they fail when the process ends."""
         self.exit_slots: list[Slot] | None = None
         self.timers: set[Cancellable] | None = None
         """Messages to come that have no other receiver."""
@@ -207,140 +166,27 @@ class Process:
     def alive(self) -> bool:
         return self.reason is None
 
+    @property
+    def backend(self) -> Backend:
+        return self.kernel.backend
+
+    @property
+    def events(self) -> EventBus:
+        return self.kernel.events
+
     def __repr__(self) -> str:
         return f"<Process {self.label}>"
 
     def __str__(self) -> str:
         return self.label
 
-    # --- messages -----------------------------------------------------------------------------------------------
-
-    def post(self, envelope: Envelope) -> bool:
-        """Put a message at the end of the mailbox. False: the process is dead and the message was not taken."""
-        if self.reason is not None:
-            return False
-        self.inbox.append(envelope)
-        if self.waiter is not None:
-            self.wake()
-        return True
-
-    def offer(self, envelope: Envelope) -> bool:
-        """As ``post``, for what a mailbox with a limit may turn away: messages of users. Raises MailboxFull."""
-        if self.bound is None or self.reason is not None:
-            return self.post(envelope)
-        self.bound.offer(envelope)
-        return True
-
-    def limit(self, limit: int | None, overflow: Overflow) -> None:
-        """Give the mailbox a limit, before the process is launched."""
-        if limit is not None:
-            self.bound = Bound(self, limit, overflow, self.kernel.backend, self.kernel.events)
-            self.handlers = NO_HANDLERS
-
-    def order(self, order: object) -> bool:
-        """Put a system order before all messages. False: the process is dead."""
-        if self.reason is not None:
-            return False
-        if self.control is None:
-            self.control = []
-        self.control.append(order)
-        self.attend()
-        return True
-
-    def attend(self) -> None:
-        """Have the receiver look at more than its mailbox before the next message."""
-        self.attention = True
-        self.wake()
-
-    def wake(self) -> None:
-        waiter = self.waiter
-        if waiter is not None:
-            self.waiter = None
-            # A cancellation may have got there first.
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def take(self) -> list[Envelope]:
-        """Take all that is in the inbox: the new batch, last first."""
-        self.batch = batch = self.inbox
-        self.inbox = []
-        self.taken += len(batch)
-        batch.reverse()
-        return batch
-
-    async def park(self) -> None:
-        """Wait until something is posted or ordered. Cancelled: nothing is lost."""
-        self.waiter = slot = self.kernel.backend.slot()
-        try:
-            await slot
-        except BaseException:
-            self.waiter = None
-            raise
-
-    async def park_until(self, when: float) -> bool:
-        """As ``park``, at most until ``when`` in seconds of the clock. False: the time is over."""
-        timer = self.kernel.backend.call_at(when, self.wake)
-        try:
-            await self.park()
-            return timer.active
-        finally:
-            timer.cancel()
-
-    async def receive(self, wanted: Callable[[object], bool] | None, when: float | None) -> object:
-        """Take the first plain message that is wanted out of the mailbox; the others stay, in order.
-
-        Raises ReceiveTimeout when there is none until ``when``. Cancelled: nothing is lost.
-        """
+    def receive(
+        self, wanted: Callable[[object], bool] | None, when: float | None
+    ) -> Coroutine[Any, Any, object]:
+        """See ``pick``. Raises BadProcess in any task but the process's own."""
         if CURRENT.get() is not self or self.waiter is not None:
             raise BadProcess(f"{self.label} is already waiting for messages, or this is not its own task")
-        batch = self.batch
-        for i in range(len(batch) - 1, -1, -1):
-            if batch[i][0] is None and (wanted is None or wanted(batch[i][1])):
-                return self._picked(batch, i)
-        inbox = self.inbox
-        seen = 0
-        expired = False
-        while True:
-            while seen < len(inbox):
-                if inbox[seen][0] is None and (wanted is None or wanted(inbox[seen][1])):
-                    self.taken += 1
-                    return self._picked(inbox, seen)
-                seen += 1
-            if expired:
-                raise ReceiveTimeout(self.label)
-            if when is None:
-                await self.park()
-            else:
-                expired = not await self.park_until(when)
-            if self.bound is not None:
-                seen = 0  # something older may have been dropped meanwhile
-
-    def _picked(self, messages: list[Envelope], i: int) -> object:
-        message = messages.pop(i)[1]
-        if self.bound is not None:
-            self.bound.admit()
-        return message
-
-    def waiting(self) -> Iterator[Envelope]:
-        """What is in the mailbox, in order."""
-        yield from self.crowd or ()
-        yield from reversed(self.batch)
-        yield from self.inbox
-
-    @property
-    def backlog(self) -> int:
-        """How many messages are in the mailbox."""
-        return len(self.inbox) + len(self.batch) + (len(self.crowd) if self.crowd is not None else 0)
-
-    def owe(self, slot: Slot) -> None:
-        """This call was taken from the mailbox; if the process ends before ``settle``, its caller learns of that."""
-        if self.pending is _NO_SLOTS:
-            self.pending = {}
-        self.pending[slot] = None
-
-    def settle(self, slot: Slot) -> None:
-        """The call is answered, or somebody else's."""
-        self.pending.pop(slot, None)
+        return self.pick(wanted, when)
 
     # --- signals ------------------------------------------------------------------------------------------------
 
@@ -420,25 +266,6 @@ class Process:
             self.discard(lambda message: isinstance(message, Down) and message.monitor is monitor)
         return other is not None
 
-    def discard(self, unwanted: Callable[[object], bool]) -> list[object]:
-        """Take plain messages out of the mailbox; returns them in order."""
-        found: list[object] = []
-
-        def keep(envelope: Envelope) -> bool:
-            if envelope[0] is None and unwanted(envelope[1]):
-                found.append(envelope[1])
-                return False
-            return True
-
-        if self.batch:
-            before = len(self.batch)
-            self.batch[:] = [e for e in reversed(self.batch) if keep(e)][::-1]
-            self.taken -= before - len(self.batch)
-        self.inbox[:] = [e for e in self.inbox if keep(e)]
-        if self.bound is not None:
-            self.bound.admit()
-        return found
-
     # --- life ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -482,11 +309,10 @@ class Process:
         for order in self.control or ():
             if isinstance(order, Request) and not order.slot.done():
                 order.slot.set_exception(ActorExit(reason, self.label))
-        self.batch, self.inbox, self.control, self.crowd = NO_MESSAGES, [], None, None
-        pending, self.pending = self.pending, _NO_SLOTS
-        for slot in pending:
+        for slot in self.pending:
             if not slot.done():
                 slot.set_exception(ActorExit(reason, self.label))
+        self.empty()
         if self.name is not None and kernel.names.get(self.name) is self:
             del kernel.names[self.name]
         timers, self.timers = self.timers, None

@@ -22,7 +22,8 @@ from .deadlines import Bucket
 from .envelope import Envelope
 from .exits import NORMAL, Crash, Exit, Ignore, Reason, Refuse, StartFailed, Stop
 from .helper_tasks import HelperFailed, Helpers, TaskHandle, Work
-from .process import NO_MESSAGES, REDUCTIONS, ParentExit, Process, Request
+from .mailbox import NO_MESSAGES
+from .process import REDUCTIONS, ParentExit, Process, Request
 from .ref import StopOrder
 from .replies import IN_HAND, Call, Reply, is_callers_mistake, turn_down
 from .signals import IDLE
