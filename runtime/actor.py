@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar, Concatenate, ParamSpec, Self
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, ClassVar, Concatenate, Final, ParamSpec, Self, cast
 from weakref import WeakSet
 
 from .bounded import Overflow, check_limit
@@ -35,6 +35,9 @@ from .runtime import SHUTDOWN_SECONDS, Runtime
 from .server import Server
 
 P = ParamSpec("P")
+
+_OWN: Final = ("_Actor__", "_Participant__")
+"""How the attributes begin that are the runtime's."""
 
 _log = logging.getLogger("dspex.runtime")
 
@@ -81,6 +84,18 @@ class Actor(Participant):
         """Called with what is no method call: ``ref.send``, timers, Down, ExitSignal, IDLE. By default it is reported."""
         self.rt.events.emit("runtime.unhandled", process=self.ref.label, kind=type(message).__name__)
         _log.debug("%s got a %s that it does not handle", self.ref.label, type(message).__name__)
+
+    def system_get_state(self) -> Any:
+        """What ``get_state`` shows. By default its attributes, as a new dict of the values themselves."""
+        return {name: value for name, value in vars(self).items() if not name.startswith(_OWN)}
+
+    def system_replace_state(self, state: Any) -> None:
+        """What ``replace_state`` does. By default the attributes become those of the dict given. Raises TypeError."""
+        if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):  # pyright: ignore[reportUnknownVariableType]
+            raise TypeError(f"the state of {type(self).__name__} is a mapping of attribute names, not {state!r}")
+        for name in self.system_get_state():
+            delattr(self, name)
+        vars(self).update(cast("Mapping[str, object]", state))
 
     def tree_detail(self) -> str:
         """A few words that ``supervisors.tree`` prints behind the actor's name. Called at any time, so only read."""

@@ -58,6 +58,10 @@ class Deadlines:
         self._backend.call_at(now + TICK, lambda: self._close(bucket))
         return bucket
 
+    def within_or_never(self, seconds: float | None) -> Bucket:
+        """The bucket of calls that begin now; None: without a limit."""
+        return self.open.get(seconds) or self.within(math.inf if seconds is None else seconds)
+
     def until(self, when: float | None) -> Bucket:
         """A bucket with this deadline in seconds of the runtime's clock; one that has passed expires at once."""
         if when is None:
@@ -72,6 +76,10 @@ class Deadlines:
     def leave(self, bucket: Bucket, slot: Slot) -> None:
         """The call is over. A bucket of its own takes its timer with it."""
         bucket.slots.pop(slot, None)
+        self.leave_empty(bucket)
+
+    def leave_empty(self, bucket: Bucket) -> None:
+        """Somebody has left; the last one takes the timer along, unless others may still join."""
         if not bucket.slots and self.open.get(bucket.seconds) is not bucket:
             timer = self._timers.pop(bucket, None)
             if timer is not None:

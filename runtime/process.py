@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, final
 
 import anyio
@@ -105,6 +106,27 @@ class Kernel:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class ProcessStatistics:
+    """Counts of one process at the moment it was asked."""
+
+    started_at: float
+    """Seconds of the runtime's clock."""
+    handled: int
+    """Messages it has taken from its mailbox, the one in hand included."""
+    messages: int
+    """Messages that wait in its mailbox."""
+    unanswered: int
+    """Calls it has taken on beside the one in hand: deferred, handed over to it, or running concurrently."""
+    dropped: int
+    """Messages that its bounded mailbox let fall."""
+    rejected: int
+    """Messages whose sender was told that there is no room."""
+    waiting_senders: int
+    """Who waits for room in the mailbox now."""
+
+
+@final
 class Process(ProcessMailbox):
     """One incarnation. It is created by ``launch`` and lives until ``gone``."""
 
@@ -179,6 +201,20 @@ class Process(ProcessMailbox):
 
     def __str__(self) -> str:
         return self.label
+
+    def statistics(self) -> ProcessStatistics:
+        """Counts, read at once."""
+        bound = self.bound
+        crowd = len(self.crowd) if self.crowd is not None else 0
+        return ProcessStatistics(
+            started_at=self.since,
+            handled=self.taken - len(self.batch) - crowd,
+            messages=self.backlog,
+            unanswered=len(self.pending) - crowd,
+            dropped=bound.dropped if bound is not None else 0,
+            rejected=bound.rejected if bound is not None else 0,
+            waiting_senders=bound.waiting if bound is not None else 0,
+        )
 
     def receive(
         self, wanted: Callable[[object], bool] | None, when: float | None

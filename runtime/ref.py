@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
 from .exits import (
     KILL,
@@ -25,7 +25,7 @@ from .exits import (
     Reason,
     UnknownProcess,
 )
-from .process import BESIDE, CURRENT, Kernel, Process
+from .process import BESIDE, CURRENT, Kernel, Process, ProcessStatistics
 from .signals import Address
 
 A = TypeVar("A", covariant=True)
@@ -111,7 +111,7 @@ class Ref(Address, Generic[A]):
         try:
             handler = process.handlers[method]
         except (KeyError, TypeError):
-            handler = self._resolved(method)
+            handler = self.handler(method)
             if handler is None:
                 raise ActorExit(NOPROC, process.label) from None
         if CURRENT.get() is process and not BESIDE.get():
@@ -120,7 +120,7 @@ class Ref(Address, Generic[A]):
         if self._until is not None:
             bucket = deadlines.until(self._until)
         else:
-            bucket = deadlines.open.get(self._timeout) or deadlines.within(cast(float, self._timeout))
+            bucket = deadlines.open.get(self._timeout) or deadlines.within_or_never(self._timeout)
         slot = process.kernel.backend.slot()
         bucket.slots[slot] = process
         try:
@@ -145,7 +145,7 @@ class Ref(Address, Generic[A]):
             # What is in the table goes straight into the mailbox; dead, plain and bounded processes have an empty one.
             process.inbox.append((process.handlers[method], args, kwargs or None, None, None))
         except (KeyError, TypeError):
-            self._post(self._resolved(method), args, kwargs)
+            self._post(self.handler(method), args, kwargs)
             return
         if process.waiter is not None:
             process.wake()
@@ -158,7 +158,7 @@ class Ref(Address, Generic[A]):
         Returns when the message is in the mailbox, or the process has ended: a dead letter then. Cancelled while it
         waits: the message is never delivered.
         """
-        handler = self._resolved(method)
+        handler = self.handler(method)
         bound = self.process.bound
         if bound is None or handler is None:
             self._post(handler, args, kwargs)
@@ -170,9 +170,16 @@ class Ref(Address, Generic[A]):
         if handler is None or not process.offer((handler, args, kwargs or None, None, None)):
             process.kernel.dead_letter(process, "cast")
 
-    def _resolved(self, method: Any) -> Any:
-        """The handler; None: the process is dead. Raises NotAHandler, RuntimeClosed."""
+    def handler(self, method: Any) -> Any:
+        """The function that answers ``method``; None: the process is dead. Raises NotAHandler, RuntimeClosed.
+
+        For the rooms that build on processes.
+        """
         process = self.process
+        try:
+            return process.handlers[method]
+        except (KeyError, TypeError):
+            pass
         process.kernel.require_open()
         if process.host is not None:
             handler = handler_of(type(process.host), method)
@@ -212,6 +219,7 @@ class Ref(Address, Generic[A]):
         NotAHandler for a plain process.
         """
         process = self.process
+        process.kernel.require_open()
         if process.reason is not None:
             raise ActorExit(NOPROC, process.label)
         if process.host is None:
@@ -227,6 +235,10 @@ class Ref(Address, Generic[A]):
     async def ended(self, within: float | None = None) -> bool:
         """Wait until the process is gone, at most ``within`` seconds; False if it is still there."""
         return await self.process.ended(within)
+
+    def statistics(self) -> ProcessStatistics:
+        """Counts of this process, read at once, also when it is busy or gone."""
+        return self.process.statistics()
 
     @property
     def exit_reason(self) -> Reason | None:
@@ -270,6 +282,7 @@ class NamedRef(Generic[A]):
     def _now(self) -> Ref[A]:
         ref = self.resolve()
         if ref is None:
+            self._kernel.require_open()
             raise UnknownProcess(self.name)
         return ref
 
@@ -302,7 +315,22 @@ class NamedRef(Generic[A]):
         if ref is not None:
             ref.cast(method, *args, **kwargs)
         else:
+            self._kernel.require_open()
             self._kernel.events.emit("runtime.dead_letter", process=self.name, kind="cast")
+
+    async def cast_wait(
+        self, method: Callable[Concatenate[A, P], object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """As ``Ref.cast_wait``; nobody there: a dead letter."""
+        ref = self.resolve()
+        if ref is not None:
+            await ref.cast_wait(method, *args, **kwargs)
+        else:
+            self.cast(method, *args, **kwargs)
+
+    async def send_wait(self, message: object) -> None:
+        """As ``Ref.send_wait``; nobody there: raises UnknownProcess."""
+        await self._now().send_wait(message)
 
     def send(self, message: object) -> None:
         """As ``Ref.send``; nobody there: raises UnknownProcess, as ``Name ! Message`` does."""

@@ -307,6 +307,7 @@ async def open_runtime(*, grace: float = 30.0) -> AsyncGenerator[Runtime]:
         finally:
             _OPEN.set(outer)
             await backend.uninterrupted(lambda: runtime.close(grace))
+            runtime.kernel.closed = True
         if runtime.failure is not None:
             raise runtime.failure
 

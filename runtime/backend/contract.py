@@ -1,4 +1,4 @@
-"""What the runtime asks of an event loop: seven things, so that everything above is written once.
+"""What the runtime asks of an event loop: nine things, so that everything above is written once.
 
 Why not anyio's own objects: an ``anyio.Event`` or ``start_soon`` per message costs more than the message itself (1.5 and
 14-21 microseconds against 0.3). A future, or a trio reschedule, is what both are made of. Cancellation does go through
@@ -48,6 +48,10 @@ class Backend(Protocol):
         ...
 
     def slot(self) -> Slot: ...
+
+    def abandon(self, slot: Slot) -> None:
+        """Nobody will wait for this slot: if it is open, it is done now, and what is in it is of no interest."""
+        ...
 
     def on_done(self, slot: Slot, callback: Callable[[], None]) -> None:
         """Run ``callback`` soon after the slot is filled or the task that waits for it was cancelled."""

@@ -51,6 +51,11 @@ class AsyncioBackend:
         self._forget = self._tasks.discard  # made once: a bound method is 64 bytes
         self._timers: set[_Timer] = set()
 
+    def abandon(self, slot: Slot) -> None:
+        future = cast("asyncio.Future[object]", slot)
+        if not future.cancel() and not future.cancelled():
+            future.exception()  # asked for, so that asyncio does not report it as never seen
+
     def on_done(self, slot: Slot, callback: Callable[[], None]) -> None:
         future = cast("asyncio.Future[object]", slot)
         future.add_done_callback(lambda _: callback())

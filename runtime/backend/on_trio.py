@@ -62,9 +62,13 @@ class _Slot:
 
     def _abort(self, _: object) -> Abort:
         self._task = None
-        self._state = _ABANDONED
-        self._run_callbacks()
+        self.abandon()
         return Abort.SUCCEEDED
+
+    def abandon(self) -> None:
+        if self._state == _OPEN:
+            self._state = _ABANDONED
+            self._run_callbacks()
 
     def __await__(self) -> Generator[Any, Any, Any]:
         if self._state == _OPEN:
@@ -76,21 +80,47 @@ class _Slot:
 
 
 class _Timer:
-    __slots__ = ("callback", "when")
+    __slots__ = ("_heap", "callback", "when")
 
-    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+    def __init__(self, when: float, callback: Callable[[], None], heap: _Timers) -> None:
         self.when = when
         self.callback: Callable[[], None] | None = callback
+        self._heap = heap
 
     @property
     def active(self) -> bool:
         return self.callback is not None
 
     def cancel(self) -> None:
-        self.callback = None
+        if self.callback is not None:
+            self.callback = None
+            self._heap.one_cancelled()
 
     def __lt__(self, other: _Timer) -> bool:
         return self.when < other.when
+
+
+class _Timers(list[_Timer]):
+    """A heap. As asyncio's, it is swept when most of it was cancelled, so that a cancelled hour does not stay an hour."""
+
+    __slots__ = ("_cancelled",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cancelled = 0
+
+    def one_cancelled(self) -> None:
+        self._cancelled += 1
+        if self._cancelled > 100 and self._cancelled > len(self) // 2:
+            self[:] = [timer for timer in self if timer.active]
+            heapq.heapify(self)
+            self._cancelled = 0
+
+    def pop_first(self) -> _Timer:
+        timer = heapq.heappop(self)
+        if not timer.active:
+            self._cancelled -= 1
+        return timer
 
 
 class TrioBackend:
@@ -104,9 +134,13 @@ class TrioBackend:
         self.relax = checkpoint
         self._nursery = nursery
         self._context = contextvars.copy_context()
-        self._timers: list[_Timer] = []
+        self._timers = _Timers()
         self._alarm: trio.CancelScope | None = None
         self._ringing = False
+
+    def abandon(self, slot: Slot) -> None:
+        assert isinstance(slot, _Slot)
+        slot.abandon()
 
     def on_done(self, slot: Slot, callback: Callable[[], None]) -> None:
         assert isinstance(slot, _Slot)
@@ -126,7 +160,7 @@ class TrioBackend:
         await trio.sleep(max(0.0, seconds))
 
     def call_at(self, when: float, callback: Callable[[], None]) -> _Timer:
-        timer = _Timer(when, callback)
+        timer = _Timer(when, callback, self._timers)
         heapq.heappush(self._timers, timer)
         if not self._ringing:
             self._ringing = True
@@ -139,13 +173,13 @@ class TrioBackend:
         while self._timers:
             first = self._timers[0]
             if first.callback is None:
-                heapq.heappop(self._timers)
+                self._timers.pop_first()
             elif first.when > trio.current_time():
                 with trio.CancelScope(deadline=first.when) as self._alarm:
                     await trio.sleep_forever()
                 self._alarm = None
             else:
-                heapq.heappop(self._timers)
+                self._timers.pop_first()
                 callback, first.callback = first.callback, None
                 callback()
         self._ringing = False
