@@ -22,6 +22,7 @@ _LEVELS: Final = {
     "runtime.process.stuck": logging.ERROR,
     "supervisor.gave_up": logging.ERROR,
     "runtime.process.refused": logging.WARNING,
+    "runtime.mailbox.full": logging.WARNING,
     "runtime.unhandled": logging.WARNING,
     "supervisor.child.terminated": logging.WARNING,
     "supervisor.child.start_failed": logging.WARNING,

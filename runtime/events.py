@@ -10,6 +10,7 @@ The catalogue of this room; other rooms list theirs in their own modules:
     runtime.process.refused     process, reason                        init failed: StartFailed at the starter
     runtime.actor.crashed       process, error                         an exception left a handler
     runtime.dead_letter         process, kind ("info" | "cast" | "call")   no payload: it may be secret
+    runtime.mailbox.full        process, kind (as above), overflow     bounded: a message was turned away or dropped
     runtime.process.stuck       process, seconds                       killed, and still not gone
 """
 

@@ -24,6 +24,7 @@ The error tree of the runtime:
     ├── BadProcess               what was given cannot be started                          (also a TypeError)
     ├── UnknownProcess           no process has that name                                  (also a LookupError)
     ├── RuntimeClosed            the runtime has stopped or is stopping
+    ├── WrongThread              rt.from_thread used in the thread of the event loop       (also a RuntimeError)
     └── TreeFailed(reason)       a top-level supervisor gave up; leaves ``open_runtime``
 """
 
@@ -194,6 +195,10 @@ class UnknownProcess(ActorError, LookupError):
 
 class RuntimeClosed(ActorError):
     """The runtime has stopped, is stopping, or belongs to another event loop."""
+
+
+class WrongThread(ActorError, RuntimeError):
+    """``rt.from_thread`` was used where one would wait for oneself; the message says what to do instead."""
 
 
 class TreeFailed(ActorError):

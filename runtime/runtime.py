@@ -34,6 +34,7 @@ from .exits import (
 from .process import CURRENT, Body, Kernel, Process, launch
 from .ref import NamedRef, Ref, process_of
 from .signals import Address, ExitSignal
+from .threads import FromThread
 from .timers import Timer, TimerFired
 
 SHUTDOWN_SECONDS: Final = 5.0
@@ -75,6 +76,8 @@ class Runtime:
         self._kernel = Kernel(backend, self._fail)
         self._kernel.runtime = self
         self._closing = False
+        self.from_thread = FromThread(self._kernel)
+        """For other threads: calls and casts that block the thread, not the loop."""
         self._root = Process(self._kernel, "runtime", None, name=None, trap=True)
         self.failure: BaseException | None = None
         """What made the block fail, if something did."""
@@ -308,6 +311,7 @@ async def open_runtime(*, grace: float = 30.0) -> AsyncGenerator[Runtime]:
             _OPEN.set(outer)
             await backend.uninterrupted(lambda: runtime.close(grace))
             runtime.kernel.closed = True
+            runtime.from_thread.close()
         if runtime.failure is not None:
             raise runtime.failure
 

@@ -1,4 +1,4 @@
-"""What the runtime asks of an event loop: nine things, so that everything above is written once.
+"""What the runtime asks of an event loop: ten things, so that everything above is written once.
 
 Why not anyio's own objects: an ``anyio.Event`` or ``start_soon`` per message costs more than the message itself (1.5 and
 14-21 microseconds against 0.3). A future, or a trio reschedule, is what both are made of. Cancellation does go through
@@ -70,6 +70,10 @@ class Backend(Protocol):
         ...
 
     def sleep(self, seconds: float) -> Awaitable[None]: ...
+
+    def call_from_thread(self, callback: Callable[[], None]) -> bool:
+        """Run ``callback`` soon, on the loop; the only method for other threads. False: the loop has ended."""
+        ...
 
     def now(self) -> float:
         """Monotonic seconds; virtual under ``runtime.testing``."""

@@ -72,6 +72,13 @@ class AsyncioBackend:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    def call_from_thread(self, callback: Callable[[], None]) -> bool:
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:  # closed
+            return False
+        return True
+
     def call_at(self, when: float, callback: Callable[[], None]) -> _Timer:
         return _Timer(self._loop, when, callback, self._timers)
 

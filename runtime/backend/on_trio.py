@@ -9,7 +9,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
-from trio.lowlevel import Abort, Task, checkpoint, current_task, reschedule, spawn_system_task, wait_task_rescheduled
+from trio.lowlevel import (
+    Abort,
+    Task,
+    checkpoint,
+    current_task,
+    current_trio_token,
+    reschedule,
+    spawn_system_task,
+    wait_task_rescheduled,
+)
 
 from .contract import Job, Slot
 
@@ -133,6 +142,7 @@ class TrioBackend:
         self.slot = _Slot
         self.relax = checkpoint
         self._nursery = nursery
+        self._token = current_trio_token()
         self._context = contextvars.copy_context()
         self._timers = _Timers()
         self._alarm: trio.CancelScope | None = None
@@ -158,6 +168,13 @@ class TrioBackend:
 
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(max(0.0, seconds))
+
+    def call_from_thread(self, callback: Callable[[], None]) -> bool:
+        try:
+            self._token.run_sync_soon(callback)
+        except trio.RunFinishedError:
+            return False
+        return True
 
     def call_at(self, when: float, callback: Callable[[], None]) -> _Timer:
         timer = _Timer(when, callback, self._timers)
