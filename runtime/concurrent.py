@@ -79,6 +79,7 @@ class ConcurrentCalls:
                     self._answer(slot, value)
 
         def gone() -> None:
+            process.settle(slot)
             # An answer sent early, through Reply, is no reason to stop the handler.
             if call.deferred is None or not call.deferred.answered:
                 scope.cancel()

@@ -22,6 +22,8 @@ NO_HANDLERS: Final[dict[Any, Any]] = {}
 NO_MESSAGES: Final[list[Envelope]] = []
 _NO_SLOTS: Final[dict[Slot, None]] = {}
 
+_SWEEP_FROM: Final = 128
+
 
 class ProcessMailbox:
     """What of a process is its mailbox."""
@@ -224,9 +226,19 @@ class ProcessMailbox:
 
     def owe(self, slot: Slot) -> None:
         """This call was taken from the mailbox; if the process ends before ``settle``, its caller learns of that."""
-        if self.pending is _NO_SLOTS:
-            self.pending = {}
-        self.pending[slot] = None
+        pending = self.pending
+        if pending is _NO_SLOTS:
+            self.pending = pending = {}
+        pending[slot] = None
+        count = len(pending)
+        if count >= _SWEEP_FROM and count & (count - 1) == 0:
+            # Callers who went away and whom nobody answered stay in here: look for them whenever it has doubled.
+            self.pending = {slot: None for slot in pending if not slot.done()}
+
+    @property
+    def unanswered(self) -> int:
+        """How many callers wait for what was taken from the mailbox, those in the crowd included."""
+        return sum(not slot.done() for slot in self.pending)
 
     def settle(self, slot: Slot) -> None:
         """The call is answered, or somebody else's."""

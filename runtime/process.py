@@ -210,7 +210,7 @@ class Process(ProcessMailbox):
             started_at=self.since,
             handled=self.taken - len(self.batch) - crowd,
             messages=self.backlog,
-            unanswered=len(self.pending) - crowd,
+            unanswered=self.unanswered - crowd,
             dropped=bound.dropped if bound is not None else 0,
             rejected=bound.rejected if bound is not None else 0,
             waiting_senders=bound.waiting if bound is not None else 0,
@@ -345,7 +345,7 @@ class Process(ProcessMailbox):
         for order in self.control or ():
             if isinstance(order, Request) and not order.slot.done():
                 order.slot.set_exception(ActorExit(reason, self.label))
-        for slot in self.pending:
+        for slot in tuple(self.pending):
             if not slot.done():
                 slot.set_exception(ActorExit(reason, self.label))
         self.empty()

@@ -76,7 +76,7 @@ class Runtime:
         self._kernel = Kernel(backend, self._fail)
         self._kernel.runtime = self
         self._closing = False
-        self.from_thread = FromThread(self._kernel)
+        self.from_thread = FromThread(self._kernel, lambda: _OPEN.set(self))
         """For other threads: calls and casts that block the thread, not the loop."""
         self._root = Process(self._kernel, "runtime", None, name=None, trap=True)
         self.failure: BaseException | None = None

@@ -177,11 +177,12 @@ class Server:
         # This loop is what a message costs. A cast touches nothing but the batch and its handler.
         while True:
             for _ in repeat(None, REDUCTIONS):
-                while process.attention:
+                if process.attention:
                     outcome = await self._attend()
                     if outcome is not None:
                         return outcome.reason
                     special = self._special
+                    continue
                 if not batch:
                     if process.inbox:
                         batch = process.take()

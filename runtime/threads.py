@@ -44,8 +44,10 @@ class FromThread:
     main thread) cancels what it waits for.
     """
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, enter: Callable[[], object]) -> None:
         self._kernel = kernel
+        self._enter = enter
+        """Makes ``current_runtime`` known in a new task."""
         self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
         self._closed = False
@@ -120,6 +122,7 @@ class FromThread:
         if future.done():
             return  # the runtime was closed, or the thread interrupted, before this task ran
         cancelled = self._kernel.backend.cancelled
+        self._enter()
         try:
             with anyio.CancelScope() as scope:
                 self._scopes[future] = scope
