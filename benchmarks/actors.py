@@ -124,7 +124,10 @@ async def resident_memory(place: Any, count: int) -> float:
     subjects = [await place.make() for _ in range(count)]
     await checkpoint()
     gc.collect()
-    return (_resident() - before) / len(subjects) / 1024
+    grown = _resident() - before
+    for subject in subjects:
+        await subject.stop()
+    return grown / count / 1024
 
 
 def _resident() -> int:

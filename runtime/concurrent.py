@@ -11,8 +11,6 @@ from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import Any, cast, final
 
-import anyio
-
 from .backend import Slot
 from .envelope import Envelope
 from .exits import Refuse
@@ -55,7 +53,7 @@ class ConcurrentCalls:
     def _start(self, envelope: Envelope) -> None:
         handler, args, kwargs, slot, bucket = envelope
         assert slot is not None
-        scope = anyio.CancelScope()
+        scope = self._process.kernel.backend.scope()
         call = ConcurrentCall(slot, bucket)
         process = self._process
 

@@ -309,7 +309,7 @@ class Process(ProcessMailbox):
         CURRENT.set(self)
         # One frame for scope, outcome and end: each coroutine more that waits is a quarter of a kilobyte an actor.
         try:
-            with anyio.CancelScope() as self.scope:
+            with self.kernel.backend.scope() as self.scope:
                 if self.reason is None:
                     try:
                         reason = await self._begin()

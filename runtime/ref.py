@@ -81,7 +81,7 @@ class Ref(Address, Generic[A]):
     __slots__ = ("_timeout", "_until", "process")
 
     def __init__(self, process: Process, timeout: float | None = DEFAULT_TIMEOUT, until: float | None = None) -> None:
-        super().__init__(process)
+        self._endpoint = process  # not through super: references are made at every turn
         self.process = process
         """The incarnation itself, for the rooms that build on processes."""
         self._timeout = timeout

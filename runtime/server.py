@@ -14,8 +14,6 @@ from itertools import repeat
 from types import CoroutineType
 from typing import Any, Final, Protocol, cast, final
 
-import anyio
-
 from .backend import Slot
 from .concurrent import ConcurrentCalls
 from .deadlines import Bucket
@@ -346,7 +344,7 @@ class Server:
 
     def start_task(self, work: Work) -> TaskHandle:
         """Run ``work`` beside the messages."""
-        scope = anyio.CancelScope()
+        scope = self.process.kernel.backend.scope()
         if self._helpers is None:
             self._helpers = Helpers(self.process)
         self._helpers.start(work, scope)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Protocol
 
+import anyio
+
 Job = Callable[[], Coroutine[Any, Any, None]]
 """What a task runs. It lets nothing escape but the loop's own cancellation."""
 
@@ -48,6 +50,10 @@ class Backend(Protocol):
         ...
 
     def slot(self) -> Slot: ...
+
+    def scope(self) -> anyio.CancelScope:
+        """As ``anyio.CancelScope()``, without asking which loop this is: 3 of a start's 25 microseconds."""
+        ...
 
     def abandon(self, slot: Slot) -> None:
         """Nobody will wait for this slot: if it is open, it is done now, and what is in it is of no interest."""

@@ -44,6 +44,7 @@ class AsyncioBackend:
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.slot = loop.create_future
+        self.scope: Callable[[], anyio.CancelScope] = type(anyio.CancelScope())
         self.now = loop.time
         self._loop = loop
         self._context = contextvars.copy_context()

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import trio
 from trio.lowlevel import (
     Abort,
@@ -140,6 +141,7 @@ class TrioBackend:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.now = trio.current_time
         self.slot = _Slot
+        self.scope: Callable[[], anyio.CancelScope] = type(anyio.CancelScope())
         self.relax = checkpoint
         self._nursery = nursery
         self._token = current_trio_token()
