@@ -116,6 +116,8 @@ class Runtime:
             parent = process.parent
             if parent is not None and parent.reason is not None and parent in process.links:
                 raise  # the parent is ending: its link ends the child, with the parent's reason
+            if parent is not None:
+                parent.unlink(process)  # who gave up starting it is not to be told that it failed
             process.die(KILLED)
             with anyio.CancelScope(shield=True):
                 await process.ended()
