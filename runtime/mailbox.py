@@ -22,7 +22,7 @@ NO_HANDLERS: Final[dict[Any, Any]] = {}
 NO_MESSAGES: Final[list[Envelope]] = []
 _NO_SLOTS: Final[dict[Slot, None]] = {}
 
-_SWEEP_FROM: Final = 128
+_SWEEP_FROM: Final = 16
 
 
 class ProcessMailbox:
