@@ -156,8 +156,9 @@ class Actor(Participant):
         if type(self) not in _sound:
             _check_callbacks(type(self))
         check_limit(kind, self.mailbox_limit, self.overflow)
-        if self.concurrency < 1:
-            raise BadProcess(f"{kind}.concurrency is {self.concurrency}: it counts calls at a time, 1 or more")
+        if not _counts(self.concurrency):
+            raise BadProcess(f"{kind}.concurrency is {self.concurrency!r}: it counts calls at a time, 1 or more")
+        runtime.kernel.require_free(name)
         process = Process(runtime.kernel, kind, parent, name=name, trap=self.trap_exit)
         process.parent_first = True
         process.host = self
@@ -170,6 +171,10 @@ class Actor(Participant):
 
 _sound: WeakSet[type[Actor]] = WeakSet()
 """Classes whose callbacks have been looked at: looking costs as much as a third of a start."""
+
+
+def _counts(limit: object) -> bool:
+    return isinstance(limit, int) and not isinstance(limit, bool) and limit >= 1
 
 
 def _check_callbacks(cls: type[Actor]) -> None:

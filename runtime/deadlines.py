@@ -21,6 +21,16 @@ EXACT_BELOW: Final = 0.5
 """Seconds: a call that may take less has a timer of its own, and times out when it should."""
 
 
+def check_seconds(seconds: object) -> None:
+    """Raises ValueError for a negative time or NaN, TypeError for what is no number; None is no limit."""
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"a timeout is seconds >= 0 or None, not {seconds!r}")
+    if not seconds >= 0:
+        raise ValueError(f"a timeout is seconds >= 0 or None, not {seconds!r}")
+
+
 @final
 class Bucket:
     """Calls that time out together."""
@@ -48,8 +58,7 @@ class Deadlines:
 
     def within(self, seconds: float) -> Bucket:
         """The bucket of calls that begin now and may take ``seconds``. Short times have a bucket of their own."""
-        if not seconds >= 0:
-            raise ValueError(f"a timeout is seconds >= 0 or None, not {seconds!r}")
+        check_seconds(seconds)
         now = self._backend.now()
         if seconds < EXACT_BELOW:
             return self._new(now + seconds, seconds)

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
-from .exits import NOPROC, ActorExit, CallingSelf, NotAHandler, UnknownProcess
+from .exits import NOPROC, ActorExit, CallingSelf, NotAHandler
 from .process import BESIDE, CURRENT, Process, Request
 from .ref import DEFAULT_TIMEOUT, NamedRef, Ref, process_of
 from .server import Server
@@ -128,12 +128,7 @@ async def _order(ref: Ref[Any] | NamedRef[Any], action: Callable[[Server], Any],
 
 
 def _actor(ref: Ref[Any] | NamedRef[Any]) -> Process:
-    if isinstance(ref, NamedRef):
-        found = ref.resolve()
-        if found is None:
-            raise UnknownProcess(ref.name)
-        ref = found
-    process = process_of(ref)
+    process = process_of(ref.resolved() if isinstance(ref, NamedRef) else ref)
     process.kernel.require_open()
     if process.reason is not None:
         raise ActorExit(NOPROC, process.label)

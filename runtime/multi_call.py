@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, final, overload
 
 from .backend import Slot
-from .deadlines import Bucket
+from .deadlines import Bucket, check_seconds
 from .exits import NOPROC, ActorExit, CallingSelf, MailboxFull, UnknownProcess
 from .process import BESIDE, CURRENT, Process
 from .ref import DEFAULT_TIMEOUT, NamedRef, Ref
@@ -58,7 +58,8 @@ class Refs(Generic[A]):
         self._until = until
 
     def within(self, seconds: float | None) -> Refs[A]:
-        """The same, with another time limit for the whole: seconds, or None for no limit."""
+        """The same, with another time limit for the whole: seconds, or None for no limit. Raises ValueError, TypeError."""
+        check_seconds(seconds)
         return Refs(self._refs, seconds)
 
     def until(self, deadline: float | None) -> Refs[A]:
@@ -120,9 +121,10 @@ class Refs(Generic[A]):
                 return quickly  # pyright: ignore[reportReturnType] - a list of references is one of either kind
         found: list[tuple[Ref[A] | NamedRef[A], Process, Any]] = []
         for given in self._refs:
-            ref = given if isinstance(given, Ref) else given.resolve()
-            if ref is None:
-                result.failures.append((given, UnknownProcess(cast("NamedRef[A]", given).name)))
+            try:
+                ref = given if isinstance(given, Ref) else given.resolved()
+            except UnknownProcess as nobody:
+                result.failures.append((given, nobody))
                 continue
             process = ref.process
             handler = ref.handler(method)

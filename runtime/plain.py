@@ -86,9 +86,10 @@ class Plain:
 
     def __start__(self, runtime: Runtime, parent: Process, name: str | None) -> tuple[Process, Body]:
         """Bind to a new process; see ``Startable``."""
-        run, self._run = self._run, None
-        if run is None:
+        if self._run is None:
             raise BadProcess(f"this {self._kind} was started before: make a new one for each start")
+        runtime.kernel.require_free(name)
+        run, self._run = self._run, None
         process = Process(runtime.kernel, self._kind, parent, name=name, trap=self._trap_exit)
         process.limit(self._limit, self._overflow)
         mailbox = Mailbox(process, runtime)

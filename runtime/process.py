@@ -101,6 +101,16 @@ class Kernel:
         if self.closed:
             raise RuntimeClosed("the runtime of this process has stopped: nobody is there to get a message")
 
+    def require_free(self, name: str | None) -> None:
+        """Raises NameTaken if a process has the name, BadProcess for what can be no name; None is no name."""
+        if name is None:
+            return
+        if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BadProcess(f"a name is a non-empty str, not {name!r}")
+        holder = self.names.get(name)
+        if holder is not None:
+            raise NameTaken(name, holder.address)
+
     def dead_letter(self, process: Process, kind: str) -> None:
         self.events.emit("runtime.dead_letter", process=process.label, kind=kind)
 
@@ -445,9 +455,7 @@ def launch(
     Raises NameTaken before anything has happened if a live process has the name.
     """
     if process.name is not None:
-        holder = kernel.names.get(process.name)
-        if holder is not None:
-            raise NameTaken(process.name, holder.address)
+        kernel.require_free(process.name)
         kernel.names[process.name] = process
     process.body = body
     process.started = started = kernel.backend.slot()

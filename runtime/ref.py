@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
+from .deadlines import check_seconds
 from .exits import (
     KILL,
     NOPROC,
@@ -34,6 +35,8 @@ R = TypeVar("R")
 
 DEFAULT_TIMEOUT: Final = 5.0
 """Seconds a call waits unless told otherwise, as gen_server:call."""
+
+_CALLBACKS: Final = frozenset({"init", "terminate", "handle_info", "system_get_state", "system_replace_state"})
 
 _TABLE: Final = "_dspex_handlers"
 
@@ -68,9 +71,13 @@ def handler_of(cls: type, method: Any) -> Any:
     found = getattr(cls, name, None)
     # The method named must be the class's own or one it overrides: another actor's method of the same name is a mistake.
     if found is None or not any(vars(base).get(name) is method for base in cls.__mro__):
+        if found is not None and getattr(method, "__self__", None) is not None:
+            raise NotAHandler(f"{method!r} is bound to an object: name the method of the class, as in {cls.__name__}.{name}")
         raise NotAHandler(f"{getattr(method, '__qualname__', method)} is no method of {cls.__name__}")
     if name.startswith("_"):
         raise NotAHandler(f"{cls.__name__}.{name} is private: messages are public methods")
+    if name in _CALLBACKS:
+        raise NotAHandler(f"{cls.__name__}.{name} is a callback: the runtime calls it, no message does")
     table[method] = found
     return found
 
@@ -88,7 +95,8 @@ class Ref(Address, Generic[A]):
         self._until = until
 
     def within(self, seconds: float | None) -> Ref[A]:
-        """The same process, with another time limit for calls: seconds, or None for no limit."""
+        """The same process, with another time limit for calls: seconds, or None for no limit. Raises ValueError, TypeError."""
+        check_seconds(seconds)
         return Ref(self.process, seconds)
 
     def until(self, deadline: float | None) -> Ref[A]:
@@ -279,7 +287,8 @@ class NamedRef(Generic[A]):
         """The process that has the name, also while it is ending: for the rooms that build on processes."""
         return self._kernel.names.get(self.name)
 
-    def _now(self) -> Ref[A]:
+    def resolved(self) -> Ref[A]:
+        """As ``resolve``; raises UnknownProcess if nobody has the name, RuntimeClosed."""
         ref = self.resolve()
         if ref is None:
             self._kernel.require_open()
@@ -293,6 +302,7 @@ class NamedRef(Generic[A]):
 
     def within(self, seconds: float | None) -> NamedRef[A]:
         """See ``Ref.within``."""
+        check_seconds(seconds)
         return NamedRef(self._kernel, self.name, seconds)
 
     def until(self, deadline: float | None) -> NamedRef[A]:
@@ -307,7 +317,7 @@ class NamedRef(Generic[A]):
     async def call(self, method: Callable[Concatenate[A, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """As ``Ref.call``; raises UnknownProcess if nobody has the name."""
-        return await self._now().call(method, *args, **kwargs)
+        return await self.resolved().call(method, *args, **kwargs)
 
     def cast(self, method: Callable[Concatenate[A, P], object], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """As ``Ref.cast``; nobody there: a dead letter."""
@@ -330,15 +340,15 @@ class NamedRef(Generic[A]):
 
     async def send_wait(self, message: object) -> None:
         """As ``Ref.send_wait``; nobody there: raises UnknownProcess."""
-        await self._now().send_wait(message)
+        await self.resolved().send_wait(message)
 
     def send(self, message: object) -> None:
         """As ``Ref.send``; nobody there: raises UnknownProcess, as ``Name ! Message`` does."""
-        self._now().send(message)
+        self.resolved().send(message)
 
     async def stop(self, reason: Reason = NORMAL, *, within: float | None = None) -> None:
         """As ``Ref.stop``; raises UnknownProcess if nobody has the name."""
-        await self._now().stop(reason, within=within)
+        await self.resolved().stop(reason, within=within)
 
     def __repr__(self) -> str:
         return f"<name {self.name!r}>"

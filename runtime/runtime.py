@@ -99,8 +99,7 @@ class Runtime:
 
     async def start_under(self, parent: Process, actor: S, *, name: str | None = None, link: bool = True) -> Ref[S]:
         """Start with a parent of one's choice: what ``Actor.start_link`` and supervisors are made of."""
-        if not callable(getattr(type(actor), "__start__", None)):
-            raise BadProcess(f"{actor!r} cannot be started: give an Actor or a Supervisor")
+        _check_startable(actor)
         process, body = actor.__start__(self, parent, name)
         started = launch(self._kernel, process, body, link=parent if link else None)
         if parent is self._root:
@@ -126,6 +125,7 @@ class Runtime:
     def launch(self, startable: Startable, *, name: str | None = None) -> Ref[Any]:
         """Start at the top without waiting for it: what ``spawn`` is made of. Raises NameTaken, BadProcess, RuntimeClosed."""
         self._require_open()
+        _check_startable(startable)
         process, body = startable.__start__(self, self._root, name)
         launch(self._kernel, process, body)
         process.started = None  # nobody waits for it
@@ -148,6 +148,7 @@ class Runtime:
 
     def register(self, name: str, ref: Address) -> None:
         """Give a live process a name. Raises NameTaken; ValueError if it has a name already or is dead, or for ""."""
+        self._kernel.require_open()
         process = process_of(ref)
         if not name:
             raise ValueError("a name is a non-empty str")
@@ -196,6 +197,7 @@ class Runtime:
         return self._timer(seconds, to, lambda timer: TimerFired(timer, message))
 
     def _timer(self, seconds: float, to: Address | NamedRef[Any], message: Callable[[Timer], object]) -> Timer:
+        self._kernel.require_open()
         process = None if isinstance(to, NamedRef) else process_of(to)
 
         def fire() -> None:
@@ -285,6 +287,18 @@ class Runtime:
             self.events.emit("runtime.process.stuck", process=process.label, seconds=_STUCK_SECONDS)
 
 
+def _check_startable(given: object) -> None:
+    if isinstance(given, type) and callable(getattr(given, "__start__", None)):
+        raise BadProcess(f"{given.__name__} is a class: start an object of it, {given.__name__}(...)")
+    if not callable(getattr(type(given), "__start__", None)):
+        raise BadProcess(f"{given!r} cannot be started: give an Actor or a Supervisor")
+    shutdown: object = getattr(given, "shutdown", None)
+    if shutdown is None:
+        return
+    if isinstance(shutdown, bool) or not isinstance(shutdown, int | float) or not shutdown >= 0:
+        raise BadProcess(f"{type(given).__name__}.shutdown is {shutdown!r}: it is seconds >= 0; None: as long as it takes")
+
+
 @asynccontextmanager
 async def open_runtime(*, grace: float = 30.0) -> AsyncGenerator[Runtime]:
     """Open a runtime on the running asyncio or trio loop; leaving the block ends everything in it.
@@ -296,6 +310,8 @@ async def open_runtime(*, grace: float = 30.0) -> AsyncGenerator[Runtime]:
     Raises TreeFailed if a top-level supervisor gave up; the body is then cancelled first. If the body raised as well,
     both come out as an ExceptionGroup.
     """
+    if not grace >= 0:
+        raise ValueError(f"grace is seconds >= 0, not {grace!r}")
     async with open_backend() as backend:
         scope = anyio.CancelScope()
         runtime = Runtime(backend, scope)
