@@ -161,7 +161,7 @@ ROWS: dict[str, tuple[Row, int, str]] = {
     "cast": (cast, 200_000, "us"),
     "sequential call": (sequential_call, 20_000, "us"),
     "100 concurrent callers": (hundred_callers, 50_000, "us"),
-    "fan-out to 1k": (fan_out, 50_000, "us"),
+    "fan-out to 1k": (fan_out, 20_000, "us"),
     "spawn + stop": (spawn_and_stop, 5_000, "us"),
     "idle actor": (idle_memory, 10_000, "KB"),
     "longest hold, backlog of 100k": (longest_hold, 100_000, "ms"),
@@ -288,7 +288,7 @@ def main() -> None:
         name, count = options.resident
         print(measure(next(c for c in everybody if c.name == name), resident_memory, int(count)))
         return
-    turns, share = (3, 10) if options.quick else (7, 1)
+    turns, share = (3, 10) if options.quick else (5, 1)
     wanted = options.only or ""
     print(f"Python {sys.version.split()[0]}, {turns} turns" + (", a tenth of the work" if options.quick else ""))
     for package in missing():
