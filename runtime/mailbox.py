@@ -95,6 +95,13 @@ class ProcessMailbox:
         self.bound.offer(envelope)
         return True
 
+    def deliver(self, envelope: Envelope) -> None:
+        """As ``offer``, for what has no sender who could wait or be told: timers."""
+        if self.bound is None or self.reason is not None:
+            self.post(envelope)
+        else:
+            self.bound.offer_unattended(envelope)
+
     def limit(self, limit: int | None, overflow: Overflow) -> None:
         """Give the mailbox a limit, before the process is launched."""
         if limit is not None:

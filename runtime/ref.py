@@ -291,9 +291,13 @@ class NamedRef(Generic[A]):
         """As ``resolve``; raises UnknownProcess if nobody has the name, RuntimeClosed."""
         ref = self.resolve()
         if ref is None:
-            self._kernel.require_open()
+            self.require_open()
             raise UnknownProcess(self.name)
         return ref
+
+    def require_open(self) -> None:
+        """Raises RuntimeClosed once the block in which the name is looked up has been left."""
+        self._kernel.require_open()
 
     @property
     def alive(self) -> bool:

@@ -203,11 +203,7 @@ class Runtime:
         def fire() -> None:
             receiver = to.holder() if isinstance(to, NamedRef) else process
             if receiver is not None:
-                envelope = (None, message(timer), None, None, None)
-                if receiver.bound is None or receiver.reason is not None:
-                    receiver.post(envelope)
-                else:
-                    receiver.bound.offer_unattended(envelope)
+                receiver.deliver((None, message(timer), None, None, None))
 
         timer = Timer(self._kernel, seconds, fire, process)
         return timer
