@@ -4,8 +4,8 @@
 
 Every contender does the same work in the same run, in turns, so that a busy machine weighs on all alike. Figures are process
 CPU time, all threads included, the median of the turns; ratios are to raw ``asyncio.Queue`` with a future per call. Exceptions:
-memory, which is what Python has allocated and, beside it, by how much the resident set of a fresh interpreter grew; the longest
-hold of the loop, which is wall time; and Erlang, which is wall time on one scheduler.
+memory, which is what Python has allocated and, beside it, by how much the resident set of a fresh interpreter grew; and the
+longest hold of the loop, which is wall time. Erlang runs once, on one scheduler.
 
 What is not installed is named with how to install it. The aims are those the project set itself before the code was written.
 """
