@@ -18,6 +18,7 @@ import anyio
 
 from .backend import Backend, Slot
 from .deadlines import Deadlines
+from .envelope import kind_of
 from .events import EventBus
 from .exits import (
     KILL,
@@ -345,11 +346,13 @@ class Process(ProcessMailbox):
         assert reason is not None
         self.gone = True
         kernel = self.kernel
-        for _, _, _, slot, _ in self.waiting():
-            if slot is None:
-                kernel.dead_letter(self, "message")
-            elif not slot.done():
-                slot.set_exception(ActorExit(reason, self.label))
+        if self.backlog:
+            for envelope in self.waiting():
+                slot = envelope[3]
+                if slot is None:
+                    kernel.dead_letter(self, kind_of(envelope))
+                elif not slot.done():
+                    slot.set_exception(ActorExit(reason, self.label))
         if self.bound is not None:
             self.bound.close(ActorExit(reason, self.label))
         for order in self.control or ():

@@ -4,8 +4,10 @@
     value = await ref.within(30).call(Counter.add, 5)   # seconds; None: wait as long as the actor lives
     ref.cast(Counter.add, 5)                            # send and forget
     ref.send("anything")                                # reaches handle_info
+    await ref.cast_wait(Counter.add, 5)                 # as cast, but waits for room in a bounded mailbox
 
-``cast`` and ``send`` never block and never raise for a dead receiver: the message becomes a dead letter, as in Erlang.
+``cast`` and ``send`` never block and never raise for a dead receiver: the message becomes a dead letter, as in Erlang. They do
+raise where nobody could ever be reached, RuntimeClosed, and where a bounded mailbox turns the message away, MailboxFull.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the runtime asks of an event loop: ten things, so that everything above is written once.
+"""What the runtime asks of an event loop: a dozen things, so that everything above is written once.
 
 Why not anyio's own objects: an ``anyio.Event`` or ``start_soon`` per message costs more than the message itself (1.5 and
 14-21 microseconds against 0.3). A future, or a trio reschedule, is what both are made of. Cancellation does go through
