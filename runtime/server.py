@@ -186,6 +186,8 @@ class Server:
                         batch = process.take()
                     else:
                         process.batch = batch = NO_MESSAGES
+                        # An idle actor keeps nothing of its last message alive.
+                        envelope = handler = args = kwargs = slot = bucket = value = None
                         # As Process.park, without its frame. Cancelled: nothing will be received any more.
                         process.waiter = parked = backend.slot()
                         await parked

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import tracemalloc
+import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -295,6 +296,31 @@ async def test_restarts_leave_nothing() -> None:
 
         assert await kept(work, RESTARTS) < KEPT
         assert rt.statistics()["processes"] == 3
+
+
+async def test_an_idle_actor_keeps_nothing_of_its_last_message_alive() -> None:
+    class Payload:
+        pass
+
+    class Echo(Actor):
+        async def echo(self, payload: Payload) -> Payload:
+            return payload
+
+        async def handle_info(self, message: object) -> None:
+            pass
+
+    async with open_runtime() as rt:
+        ref = await rt.start(Echo())
+        payloads = [Payload() for _ in range(3)]
+        seen = [weakref.ref(payload) for payload in payloads]
+        await ref.call(Echo.echo, payloads[0])
+        await _at_rest()
+        ref.cast(Echo.echo, payload=payloads[1])
+        await _at_rest()
+        ref.send(payloads[2])
+        await _at_rest()
+        payloads.clear()
+        assert [payload() for payload in seen] == [None, None, None]
 
 
 async def test_a_leak_would_show() -> None:
