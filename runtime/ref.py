@@ -115,7 +115,8 @@ class Ref(Address, Generic[A]):
         """Ask, and wait for the answer.
 
         Raises ActorExit if the process is dead or dies first, CallTimeout after the time limit (at most 25 ms late),
-        what the handler refuses with, NotAHandler. Cancelled: the request may still be carried out; its answer is dropped.
+        what the handler refuses with, NotAHandler, RuntimeClosed; MailboxFull if a bounded mailbox did not take or keep it.
+        Cancelled: the request may still be carried out; its answer is dropped.
         """
         process = self.process
         try:
