@@ -278,7 +278,7 @@ def report_aims(results: Results) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the work, three turns: under a minute")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, two turns: under a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE as well")
     parser.add_argument("--only", metavar="ROW", help="only rows whose name contains this")
     parser.add_argument("--resident", nargs=2, metavar=("NAME", "COUNT"), help=argparse.SUPPRESS)
@@ -288,7 +288,7 @@ def main() -> None:
         name, count = options.resident
         print(measure(next(c for c in everybody if c.name == name), resident_memory, int(count)))
         return
-    turns, share = (3, 10) if options.quick else (5, 1)
+    turns, share = (2, 10) if options.quick else (5, 1)
     wanted = options.only or ""
     print(f"Python {sys.version.split()[0]}, {turns} turns" + (", a tenth of the work" if options.quick else ""))
     for package in missing():
