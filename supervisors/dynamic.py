@@ -19,7 +19,7 @@ from typing import Any, Literal
 from ..runtime import KILL, Address, Process, Ref, Refuse, Startable, StartFailed
 from ..runtime.ref import process_of
 from .children import Record
-from .specs import AutoShutdown, Child, ChildNotFound, Restart
+from .specs import AutoShutdown, Child, ChildNotFound, Restart, check_significant
 from .specs import Shutdown as ShutdownTime
 from .supervision import ChildCounts, ChildInfo, Supervision, info
 
@@ -50,7 +50,7 @@ class DynamicSupervisor(Supervision):
         self._factory = start
         self.template = Child(id, start, restart=restart, shutdown=shutdown, type=type, significant=significant)
         """What ``get_childspec`` gives."""
-        self._check_significant(self.template)
+        check_significant(self.template, auto_shutdown)
         self._children: dict[Process, Record] = {}
         """By ``Record.last``."""
 

@@ -212,14 +212,6 @@ class Supervision(Actor):
     def _emit(self, what: str, record: Record, **data: object) -> None:
         self.rt.events.emit(f"supervisor.{what}", supervisor=self.ref.label, child=record.spec.id, **data)
 
-    def _check_significant(self, spec: Child) -> None:
-        if spec.significant and self.auto_shutdown == "never":
-            raise BadChildSpec(
-                "significant",
-                ("auto_shutdown", "never"),
-                f'child {spec.id!r} is significant, and this supervisor has auto_shutdown="never"',
-            )
-
 
 def info(record: Record) -> ChildInfo:
     """What ``which_children`` says of one child."""

@@ -71,10 +71,8 @@ class Supervisor(Supervision):
             raise BadChildSpec("strategy", strategy, f"a strategy is one of {options}, not {strategy!r}")
         super().__init__(intensity=intensity, period=period, auto_shutdown=auto_shutdown, name=name)
         self.strategy: Strategy = strategy
-        self._records = [Record(spec) for spec in check_children(children)]
+        self._records = [Record(spec) for spec in check_children(children, auto_shutdown)]
         """In start order."""
-        for record in self._records:
-            self._check_significant(record.spec)
 
     # --- messages -----------------------------------------------------------------------------------------------
 
@@ -84,8 +82,7 @@ class Supervisor(Supervision):
         Refuses with ChildPresent, BadChildSpec, StartFailed; in the last case the spec is not kept.
         """
         try:
-            check_children([spec])
-            self._check_significant(spec)
+            check_children([spec], self.auto_shutdown)
         except BadChildSpec as error:
             raise Refuse(error) from None
         if (present := self._find(spec.id)) is not None:
