@@ -30,7 +30,7 @@ from dspex.supervisors import (
     Supervisor,
 )
 from otp_commands import CALL_ERRORS, Command, GenServer, Raised
-from otp_processes import Answer, Gs, RawBody, Request, child, make_supervisor, raw
+from otp_processes import Answer, Gs, RawBody, Request, TracedSupervisor, child, make_supervisor, raw
 from otp_scene import Scene, UnknownTarget
 from otp_terms import bad_spec, call_exit, tuple_
 
@@ -204,8 +204,10 @@ class Steps:
         sup = self.scene.target(step["sup"])
         resolved = sup.resolve() if isinstance(sup, NamedRef) else sup
         host = resolved.process.host if resolved is not None else None
+        if not isinstance(host, TracedSupervisor):
+            return await self._answer(step, Supervisor.count_children)  # nobody there, who could look at the spec?
         try:
-            spec = child(self.scene, step["spec"], host)  # type: ignore[arg-type]
+            spec = child(self.scene, step["spec"], host)
         except BadChildSpec as error:
             return tuple_("error", bad_spec(error, within=False))
         return self._started(await self._answer(step, Supervisor.start_child, spec))
