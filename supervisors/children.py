@@ -22,6 +22,7 @@ from ..runtime import (
     Shutdown,
     Startable,
     StartFailed,
+    Timer,
 )
 from .specs import Child
 
@@ -30,7 +31,7 @@ from .specs import Child
 class Record:
     """What a supervisor keeps of a child."""
 
-    __slots__ = ("factory", "incarnation", "last", "process", "restarting", "spec")
+    __slots__ = ("attempts", "factory", "incarnation", "last", "process", "restarting", "since", "spec", "timer")
 
     def __init__(self, spec: Child, factory: Callable[[], Startable] | None = None) -> None:
         self.spec = spec
@@ -41,7 +42,13 @@ class Record:
         self.last: Process | None = None
         """The process it had last, unless it was stopped: a dynamic child is known by it while it is being restarted."""
         self.restarting = False
-        """True between a restart that failed and the next attempt."""
+        """True between a restart that failed, or was put off, and the next attempt."""
+        self.timer: Timer | None = None
+        """Runs while a restart is put off."""
+        self.attempts = 0
+        """Restarts in a row, none of which was followed by a stable time; counted only with a backoff."""
+        self.since: float | None = None
+        """When its process was started, in seconds of the runtime's clock."""
         self.incarnation = 0
         """How often a start was tried."""
 
@@ -57,6 +64,7 @@ class Record:
     async def start(self, runtime: Runtime, parent: Process) -> None:
         """Start it; returns when its init has succeeded or asked to be ignored. Raises StartFailed."""
         self.incarnation += 1
+        self.since = None
         try:
             startable = self.factory()
         except Exception as error:
@@ -68,11 +76,13 @@ class Record:
         except BadProcess as error:
             raise StartFailed(Crash(error), f"child {self.spec.id!r}") from error
         self.process = ref.process
+        self.since = runtime.now()
 
     async def stop(self, process: Process, supervisor: Process) -> Reason | None:
         """Stop its process as the spec says; returns when it is gone. What is not as it should be comes back."""
         told = self.ask_to_stop(process, supervisor)
-        if not self.spec.brutal and not await process.ended(self.spec.patience):
+        patience = self.spec.patience
+        if patience == 0 or not await process.ended(patience):
             process.exit_signal(supervisor, KILL)
         await process.ended()
         return self.complaint(told or process.reason)

@@ -12,12 +12,12 @@ under one time limit.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-from ..runtime import KILL, Address, Process, Ref, Refuse, Startable, StartFailed
+from ..runtime import KILL, Address, Process, Reason, Ref, Refuse, Startable, StartFailed
 from ..runtime.ref import process_of
+from .backoff import Backoff
 from .children import Record
 from .specs import AutoShutdown, Child, ChildNotFound, Restart, check_significant
 from .specs import Shutdown as ShutdownTime
@@ -44,9 +44,12 @@ class DynamicSupervisor(Supervision):
         intensity: int = 1,
         period: float = 5.0,
         auto_shutdown: AutoShutdown = "never",
+        backoff: Backoff | None = None,
         name: str | None = None,
     ) -> None:
-        super().__init__(intensity=intensity, period=period, auto_shutdown=auto_shutdown, name=name)
+        super().__init__(
+            intensity=intensity, period=period, auto_shutdown=auto_shutdown, backoff=backoff, name=name
+        )
         self._factory = start
         self.template = Child(id, start, restart=restart, shutdown=shutdown, type=type, significant=significant)
         """What ``get_childspec`` gives."""
@@ -80,8 +83,12 @@ class DynamicSupervisor(Supervision):
         await self._stop(record)
         self._forget(record)
 
-    def get_childspec(self) -> Child:
-        """The template."""
+    def get_childspec(self, ref: Address | None = None) -> Child:
+        """The template. With a reference: if it is that of a child; refuses with ChildNotFound for another's live process."""
+        if ref is not None:
+            process = process_of(ref)
+            if process.alive and process not in self._children:
+                raise Refuse(ChildNotFound(f"{ref!r} is no child of this supervisor"))
         return self.template
 
     def which_children(self) -> list[ChildInfo]:
@@ -119,6 +126,10 @@ class DynamicSupervisor(Supervision):
         if await self._start_or_try_again(record):
             self._place(record)  # unless it asks to be ignored now: OTP keeps a dead entry, we forget it
 
+    def tree_detail(self) -> str:
+        """See ``Actor.tree_detail``."""
+        return "  ".join(filter(None, ("dynamic", super().tree_detail())))
+
     async def _stop_everything(self) -> None:
         """All at once: every child is asked, then there is one time limit for all."""
         spec = self.template
@@ -141,6 +152,18 @@ class DynamicSupervisor(Supervision):
         for process, _ in ended:
             await process.ended()
         self._emit("child.stopped", sample)
-        for reason, count in Counter(sample.complaint(told or process.reason) for process, told in ended).items():
-            if reason is not None:
-                self._emit("child.shutdown_failed", sample, reason=reason, count=count)
+        complaints = [sample.complaint(told or process.reason) for process, told in ended]
+        for reason, count in _counted(reason for reason in complaints if reason is not None):
+            self._emit("child.shutdown_failed", sample, reason=reason, count=count)
+
+
+def _counted(reasons: Iterable[Reason]) -> list[tuple[Reason, int]]:
+    """How often each occurs. Reasons are any objects, hashable or not."""
+    found: list[tuple[Reason, int]] = []
+    for reason in reasons:
+        at = next((i for i, (known, _) in enumerate(found) if known == reason), None)
+        if at is None:
+            found.append((reason, 1))
+        else:
+            found[at] = reason, found[at][1] + 1
+    return found

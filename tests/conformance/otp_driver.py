@@ -22,6 +22,7 @@ from dspex.runtime import (
 )
 from dspex.supervisors import (
     BadChildSpec,
+    Child,
     ChildNotFound,
     ChildPresent,
     ChildRestarting,
@@ -238,7 +239,12 @@ class Steps:
 
     async def step_get_childspec(self, step: Step) -> Any:
         if self._dynamic(step):
-            spec = await self._answer(step, DynamicSupervisor.get_childspec)
+            which = step["child"]
+            spec = await self._answer(
+                step, DynamicSupervisor.get_childspec, self.scene.latest(which["pid"]) if isinstance(which, dict) else None
+            )
+            if isinstance(spec, Child) and isinstance(which, str) and which != spec.id:
+                spec = tuple_("error", "not_found")
         else:
             spec = await self._answer(step, Supervisor.get_childspec, self._id(step["child"]))
         if isinstance(spec, dict):

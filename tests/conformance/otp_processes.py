@@ -204,10 +204,9 @@ async def serve(me: Mailbox, body: Body) -> None:
 
 
 async def raw(me: Mailbox, scene: Scene, name: str, starter: Ref[Any], run: list[Any] | None) -> None:
-    """A spawned process. Whoever spawned it has named it."""
+    """A spawned process. Whoever spawned it has named it, and recorded its start."""
     label = scene.known(me.ref)
     assert label is not None
-    scene.record("start", label, "-")
     body = RawBody(scene, me, label, starter)
     if run is not None:
         await body.run(run, catch=False)
@@ -300,11 +299,13 @@ def options(spec: Spec, above: Spec) -> dict[str, Any]:
 
 def child(scene: Scene, spec: Spec, supervisor: AnySupervisor) -> Child:
     """A child spec. Raises BadChildSpec."""
-    if spec.get("kind") == "sup":
-        return Child(
-            spec["id"], lambda: make_supervisor(scene, spec, supervisor.label), name=spec.get("reg"), **options(spec, supervisor.spec)
-        )
-    return Child(spec["id"], lambda: worker(scene, spec, supervisor), name=spec.get("reg"), **options(spec, supervisor.spec))
+
+    def start() -> Startable:
+        if spec.get("kind") == "sup":
+            return make_supervisor(scene, spec, supervisor.label)
+        return worker(scene, spec, supervisor)
+
+    return Child(spec["id"], start, name=spec.get("reg"), **options(spec, supervisor.spec))
 
 
 def worker(scene: Scene, spec: Spec, supervisor: AnySupervisor) -> Startable:

@@ -10,7 +10,7 @@ import anyio
 from dspex.runtime import Address, Event, Monitor, NamedRef, Ref, Runtime, Timer
 from dspex.runtime.testing import all_tasks_blocked
 from dspex.supervisors import BadChildSpec
-from otp_terms import bad_spec, decode, encode
+from otp_terms import bad_spec, decode, encode, term_order
 
 GIVE_UP = 1_000.0
 """Virtual seconds after which something that should come to rest has not."""
@@ -172,7 +172,19 @@ class Scene:
             report = [REPORTS[event.name], child, self.encode(event.data["reason"])]
             if "count" in event.data:
                 report.append(event.data["count"])
+                # One report for each reason; OTP keeps them in a map, in the order of terms.
+                at = len(self.events)
+                while at and self._comes_later(self.events[at - 1], label, report):
+                    at -= 1
+                self.events.insert(at, ["report", label, report])
+                return
             self.events.append(["report", label, report])
+
+    def _comes_later(self, event: list[Any], label: str, report: list[Any]) -> bool:
+        what, whose, *rest = event
+        if what != "report" or whose != label or len(rest[0]) != len(report):
+            return False
+        return term_order(rest[0][2]) > term_order(report[2])
 
     # --- rest ---------------------------------------------------------------------------------------------------
 

@@ -162,7 +162,7 @@ async def test_the_tree_is_read_without_asking_anybody() -> None:
         await crash(rt, "a")
         await leave(rt, "b", NORMAL)
         assert str(tree(sup)).splitlines() == [
-            "sup  Contained  one_for_one",
+            "sup  Contained  one_for_one  1/100 restarts in 5 s",
             "├── a  Worker  incarnation 2",
             "├── inner  Supervisor  rest_for_one",
             "│   └── t  Talkative  in good health",
