@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, final
 
 from ..runtime import (
@@ -24,6 +24,7 @@ from ..runtime import (
     StartFailed,
     Timer,
 )
+from ..runtime.ref import process_of
 from .specs import Child
 
 
@@ -80,22 +81,21 @@ class Record:
 
     async def stop(self, process: Process, supervisor: Process) -> Reason | None:
         """Stop its process as the spec says; returns when it is gone. What is not as it should be comes back."""
-        told = self.ask_to_stop(process, supervisor)
+        told = self.ask_to_stop(process, supervisor, last_words(supervisor, {process}))
         patience = self.spec.patience
         if patience == 0 or not await process.ended(patience):
             process.exit_signal(supervisor, KILL)
         await process.ended()
+        last_words(supervisor, {process})
         return self.complaint(told or process.reason)
 
-    def ask_to_stop(self, process: Process, supervisor: Process) -> Reason | None:
-        """Unlink it and send the first signal. Returns how it ended if it had ended before."""
-        supervisor.unlink(process)
-        told = supervisor.discard(lambda m: isinstance(m, ExitSignal) and m.ref == process.address)
-        signal = told[0] if told else None
-        if isinstance(signal, ExitSignal):
-            return signal.reason
+    def ask_to_stop(self, process: Process, supervisor: Process, told: dict[Process, Reason]) -> Reason | None:
+        """Send the first signal. Returns how it ended if it had ended before; ``told``: what the supervisor had heard.
+
+        They stay linked, as in OTP: if the supervisor is killed while it waits, the child learns of it.
+        """
         if process.gone:
-            return NOPROC  # it had unlinked itself: nobody was told why it ended
+            return told.get(process, NOPROC)  # if it had unlinked itself, nobody was told why it ended
         process.exit_signal(supervisor, KILL if self.spec.brutal else SHUTDOWN)
         return None
 
@@ -111,3 +111,20 @@ class Record:
         ):
             return None
         return reason
+
+
+def last_words(supervisor: Process, processes: Collection[Process]) -> dict[Process, Reason]:
+    """Take what these processes said when they ended out of the mailbox, in one pass."""
+    told: dict[Process, Reason] = {}
+
+    def theirs(message: object) -> bool:
+        if not isinstance(message, ExitSignal) or message.ref is None:
+            return False
+        process = process_of(message.ref)
+        if process not in processes:
+            return False
+        told[process] = message.reason
+        return True
+
+    supervisor.discard(theirs)
+    return told

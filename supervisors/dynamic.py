@@ -18,7 +18,7 @@ from typing import Any, Literal
 from ..runtime import KILL, Address, Process, Reason, Ref, Refuse, Startable, StartFailed
 from ..runtime.ref import process_of
 from .backoff import Backoff
-from .children import Record
+from .children import Record, last_words
 from .specs import AutoShutdown, Child, ChildNotFound, Restart, check_significant
 from .specs import Shutdown as ShutdownTime
 from .supervision import ChildCounts, ChildInfo, Supervision, info
@@ -140,7 +140,9 @@ class DynamicSupervisor(Supervision):
             return
         sample = asked[0][0]
         self._emit("child.stopping", sample, seconds=spec.patience)
-        ended = [(process, record.ask_to_stop(process, supervisor)) for record, process in asked]
+        processes = {process for _, process in asked}
+        told = last_words(supervisor, processes)
+        ended = [(process, record.ask_to_stop(process, supervisor, told)) for record, process in asked]
         limit = None if spec.brutal or spec.patience is None else self.rt.now() + spec.patience
         for process, _ in ended:
             if limit is None:
@@ -151,8 +153,9 @@ class DynamicSupervisor(Supervision):
             process.exit_signal(supervisor, KILL)
         for process, _ in ended:
             await process.ended()
+        last_words(supervisor, processes)
         self._emit("child.stopped", sample)
-        complaints = [sample.complaint(told or process.reason) for process, told in ended]
+        complaints = [sample.complaint(before or process.reason) for process, before in ended]
         for reason, count in _counted(reason for reason in complaints if reason is not None):
             self._emit("child.shutdown_failed", sample, reason=reason, count=count)
 

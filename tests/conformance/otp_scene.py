@@ -133,16 +133,20 @@ class Scene:
         self.record("initfail", label, bad_spec(error, within=True), parent)
 
     def message(self, what: str, label: str, message: Any) -> None:
-        """A process handles a message; signals of the stillborn are not told."""
-        encoded = self.encode(message)
-        if isinstance(encoded, dict) and "EXIT" in encoded and encoded["EXIT"][0][1:-1] in self._stillborn:
-            return
+        """A process handles a message."""
         if self.recording:
-            self.events.append([what, label, encoded])
+            self.events.append([what, label, self.encode(message)])
 
     def take(self) -> list[list[Any]]:
+        """What happened since it was asked last, without the signals of the stillborn."""
         events, self.events = self.events, []
-        return events
+        return [event for event in events if not self._from_the_stillborn(event)]
+
+    def _from_the_stillborn(self, event: list[Any]) -> bool:
+        match event:
+            case ["msg", _, {"EXIT": [sender, _]}]:
+                return sender[1:-1] in self._stillborn
+        return False
 
     def _heard(self, event: Event) -> None:
         if event.name == "runtime.process.exited":
