@@ -224,7 +224,7 @@ class Steps:
         return "ok" if answer is None else answer
 
     def _id(self, which: Any) -> Any:
-        return which if isinstance(which, str) else ("pid", which["pid"])
+        return which if isinstance(which, str) else ("pid", self.scene.latest(which["pid"]))
 
     async def step_restart_child(self, step: Step) -> Any:
         if self._dynamic(step):
