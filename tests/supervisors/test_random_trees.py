@@ -1,4 +1,4 @@
-"""A hypothesis state machine drives random trees and crashes, on both loops under virtual time, and checks whenever it has come to rest:
+"""A hypothesis state machine drives random trees and crashes, on both loops under virtual time. It checks at rest:
 
 * no child of a dead supervisor lives;
 * children are started in the order of their specs, and listed in it;
