@@ -261,7 +261,9 @@ class Process:
         if reason is KILL and not by_link:
             self.die(KILLED)
         elif self.trap:
-            if self.parent_first and sender is not None and sender is self.parent:
+            # As gen_server: one that was started without a link is its own parent.
+            parent = self if self.parent not in self.links else self.parent
+            if self.parent_first and sender is not None and (sender is parent or sender is self.parent):
                 self.order(ParentExit(reason))
             else:
                 address = sender.address if sender is not None else None

@@ -20,8 +20,6 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "events.md"
 ROOMS = ("runtime", "supervisors")
 
-EMITTERS = ("emit", "_emit")
-
 LINE = re.compile(r"^ {4}([a-z_]+(?:\.[a-z_]+)+)(?: {2,}(\S.*))?$")
 MORE = re.compile(r"^ {12,}(\S.*)$")
 
@@ -66,35 +64,47 @@ def listed(module: str, docstring: str) -> Iterator[Entry]:
 
 
 def emitted(room: str) -> dict[str, str]:
-    """Every name that a call of ``emit`` in a room has in its text, and in which file. Names are literals, always: a room
-    may put a prefix in front in a method ``_emit`` of its own."""
+    """Every name that a call of ``emit`` in a room has in its text, and in which file. Names are literals, always: a class
+    may put a prefix in front in a method ``_emit`` of its own, which the rest of its module, and modules of the room that
+    have none, call with the rest of the name."""
     trees = list(modules(room))
-    prefixes = [prefix for _, tree in trees for prefix in _prefixes(tree)]
+    prefixes = {module: _prefix(tree) for module, tree in trees}
+    shared = [prefix for prefix in prefixes.values() if prefix]
     found: dict[str, str] = {}
     for module, tree in trees:
-        for call in _calls(tree):
+        own = prefixes[module]
+        for call, method in _calls(tree):
+            if method == "_emit" and own == "":
+                continue  # something else by that name
             first = call.args[0]
-            method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
             if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                for prefix in prefixes if method == "_emit" else [""]:
+                for prefix in [""] if method == "emit" else [own] if own is not None else shared:
                     found[prefix + first.value] = module
-            elif not (isinstance(first, ast.JoinedStr) and method == "emit" and _prefixes(tree)):
+            elif not (method == "emit" and own and isinstance(first, ast.JoinedStr)):
                 raise AssertionError(f"{module}:{call.lineno}: the name of an event is a literal, so that it can be found")
     return found
 
 
-def _calls(tree: ast.AST) -> Iterator[ast.Call]:
+def _calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
+    """``something.events.emit(...)``, ``events.emit(...)`` and ``something._emit(...)``."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args and node.func.attr in EMITTERS:
-            yield node
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or not node.args:
+            continue
+        bus = ast.unparse(node.func.value).rpartition(".")[2] == "events"
+        if node.func.attr == "_emit" or (node.func.attr == "emit" and bus):
+            yield node, node.func.attr
 
 
-def _prefixes(tree: ast.Module) -> Iterator[str]:
+def _prefix(tree: ast.Module) -> str | None:
+    """What the module's own ``_emit`` puts in front of a name; "" if that is about something else, None without one."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name == "_emit":
-            for call in _calls(node):
-                if isinstance(call.args[0], ast.JoinedStr) and isinstance(call.args[0].values[0], ast.Constant):
-                    yield str(call.args[0].values[0].value)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == "_emit":
+            for call, _ in _calls(node):
+                name = call.args[0]
+                if isinstance(name, ast.JoinedStr) and isinstance(name.values[0], ast.Constant):
+                    return str(name.values[0].value)
+            return ""
+    return None
 
 
 def page() -> str:

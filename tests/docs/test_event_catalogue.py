@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import event_catalogue
 import pytest
 from event_catalogue import PAGE, ROOMS, ROOT, catalogue, emitted, listed, page
 
@@ -31,6 +32,21 @@ def test_the_page_is_that_of_the_catalogue() -> None:
 def test_some_test_sees_the_event_by_name(name: str) -> None:
     tests = [file for file in (ROOT / "tests").rglob("test_*.py") if file != Path(__file__)]
     assert any(f'"{name}"' in file.read_text() for file in tests)
+
+
+def test_the_names_of_a_room_are_found_with_their_prefixes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = tmp_path / "room"
+    room.mkdir()
+    own = 'class A:\n def _emit(self, what):\n  self.rt.events.emit(f"room.a.{what}")\n def f(self):\n  self._emit("b")\n'
+    (room / "own.py").write_text(own)
+    (room / "heir.py").write_text('class B(A):\n def f(self):\n  self._emit("c")\n  self.stage.emit(5)\n')
+    (room / "other.py").write_text("class C:\n def _emit(self, items): ...\n def f(self):\n  self._emit([1])\n")
+    (room / "plain.py").write_text('def f(bus):\n bus.events.emit("room.d", x=1)\n')
+    monkeypatch.setattr(event_catalogue, "ROOT", tmp_path)
+    assert set(emitted("room")) == {"room.a.b", "room.a.c", "room.d"}
+    (room / "vague.py").write_text("def f(bus, name):\n bus.events.emit(name)\n")
+    with pytest.raises(AssertionError, match=r"vague.py:2: the name of an event is a literal"):
+        emitted("room")
 
 
 def test_lines_of_a_docstring_are_read_with_their_continuations() -> None:
