@@ -162,11 +162,15 @@ class DynamicSupervisor(Supervision):
 
 def _counted(reasons: Iterable[Reason]) -> list[tuple[Reason, int]]:
     """How often each occurs. Reasons are any objects, hashable or not."""
-    found: list[tuple[Reason, int]] = []
+    counts: dict[Reason, int] = {}
+    others: list[tuple[Reason, int]] = []
     for reason in reasons:
-        at = next((i for i, (known, _) in enumerate(found) if known == reason), None)
-        if at is None:
-            found.append((reason, 1))
-        else:
-            found[at] = reason, found[at][1] + 1
-    return found
+        try:
+            counts[reason] = counts.get(reason, 0) + 1
+        except TypeError:
+            known = next((i for i, (other, _) in enumerate(others) if other == reason), None)
+            if known is None:
+                others.append((reason, 1))
+            else:
+                others[known] = reason, others[known][1] + 1
+    return [*counts.items(), *others]

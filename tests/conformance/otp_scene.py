@@ -175,20 +175,23 @@ class Scene:
         elif event.name in REPORTS:
             report = [REPORTS[event.name], child, self.encode(event.data["reason"])]
             if "count" in event.data:
-                report.append(event.data["count"])
-                # One report for each reason; OTP keeps them in a map, in the order of terms.
-                at = len(self.events)
-                while at and self._comes_later(self.events[at - 1], label, report):
-                    at -= 1
-                self.events.insert(at, ["report", label, report])
-                return
-            self.events.append(["report", label, report])
+                self._tell_of_many(label, [*report, event.data["count"]])
+            else:
+                self.events.append(["report", label, report])
 
-    def _comes_later(self, event: list[Any], label: str, report: list[Any]) -> bool:
-        what, whose, *rest = event
-        if what != "report" or whose != label or len(rest[0]) != len(report):
-            return False
-        return term_order(rest[0][2]) > term_order(report[2])
+    def _tell_of_many(self, label: str, report: list[Any]) -> None:
+        """One report for each reason: OTP counts them in a map, which is in the order of terms. Here an exception is another
+        one in each process, there two errors are equal if their values and places are."""
+        at = len(self.events)
+        while at and self.events[at - 1][:2] == ["report", label] and len(self.events[at - 1][2]) == len(report):
+            other = self.events[at - 1][2]
+            if other[:3] == report[:3]:
+                other[3] += report[3]
+                return
+            if term_order(other[2]) < term_order(report[2]):
+                break
+            at -= 1
+        self.events.insert(at, ["report", label, report])
 
     # --- rest ---------------------------------------------------------------------------------------------------
 
