@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from ..runtime import ActorError, Ref, Startable
+from ..runtime import ActorError, NamedRef, Ref, Startable
 
 Restart = Literal["permanent", "transient", "temporary"]
 """permanent: always restarted (the default). transient: only after an abnormal end. temporary: never, and its spec goes
@@ -153,8 +153,9 @@ class Child:
                 shutdown,
                 f'child {self.id!r}: shutdown is seconds >= 0, "brutal_kill" or "infinity", not {shutdown!r}',
             )
-        if self.name is not None and (not isinstance(self.name, str) or not self.name):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise BadChildSpec("name", self.name, f"child {self.id!r}: a name is a non-empty str, not {self.name!r}")
+        name: object = self.name
+        if name is not None and not isinstance(name, NamedRef) and (not isinstance(name, str) or not name):
+            raise BadChildSpec("name", name, f"child {self.id!r}: a name is a non-empty str, not {name!r}")
 
     @property
     def patience(self) -> float | None:
