@@ -391,7 +391,7 @@ class Process:
         for monitor, other in monitors.items():
             other.watchers.pop(monitor, None)
         links, self.links = self.links, {}
-        for other in links:
+        for other in reversed(links):  # OTP tells the one linked last first
             other.links.pop(self, None)
             other.exit_signal(self, reason, by_link=True)
         watchers, self.watchers = self.watchers, {}

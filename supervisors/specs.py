@@ -154,7 +154,7 @@ class Child:
                 f'child {self.id!r}: shutdown is seconds >= 0, "brutal_kill" or "infinity", not {shutdown!r}',
             )
         name: object = self.name
-        if name is not None and not isinstance(name, NamedRef) and (not isinstance(name, str) or not name):
+        if name is not None and not isinstance(name, NamedRef) and (not isinstance(name, str) or not name):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise BadChildSpec("name", name, f"child {self.id!r}: a name is a non-empty str, not {name!r}")
 
     @property
