@@ -307,7 +307,7 @@ class RandomTrees(RuleBasedStateMachine):
 
 def limits() -> settings:
     return settings(
-        max_examples=150,
+        max_examples=75,
         stateful_step_count=20,
         deadline=None,
         derandomize=True,
