@@ -9,6 +9,7 @@ The catalogue of this room; other rooms list theirs in their own modules:
     runtime.process.exited      process, kind, reason
     runtime.process.refused     process, reason                        init failed: StartFailed at the starter
     runtime.actor.crashed       process, error                         an exception left a handler
+    runtime.unhandled           process, kind                          an actor got a plain message that it does not handle
     runtime.dead_letter         process, kind ("info" | "cast" | "call")   no payload: it may be secret
     runtime.mailbox.full        process, kind (as above), overflow     bounded: a message was turned away or dropped
     runtime.process.stuck       process, seconds                       killed, and still not gone

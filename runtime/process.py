@@ -244,7 +244,9 @@ class Process(ProcessMailbox):
         if reason is KILL and not by_link:
             self.die(KILLED)
         elif self.trap:
-            if self.parent_first and sender is not None and sender is self.parent:
+            # As gen_server: one that was started without a link is its own parent.
+            parent = self if self.parent not in self.links else self.parent
+            if self.parent_first and sender is not None and (sender is parent or sender is self.parent):
                 self.order(ParentExit(reason))
             else:
                 address = sender.address if sender is not None else None
@@ -374,7 +376,7 @@ class Process(ProcessMailbox):
         for monitor, other in monitors.items():
             other.watchers.pop(monitor, None)
         links, self.links = self.links, _NO_PROCESSES
-        for other in links:
+        for other in reversed(links):  # OTP tells the one linked last first
             other.links.pop(self, None)
             other.exit_signal(self, reason, by_link=True)
         watchers, self.watchers = self.watchers, _NO_WATCHERS

@@ -1,7 +1,10 @@
 """Supervisors: children are started in order, restarted by OTP's rules, stopped in reverse."""
 
+from .backoff import Backoff
+from .branch import branch
 from .dynamic import DynamicSupervisor
 from .intensity import Intensity
+from .partition import BadPartitionKey, PartitionRef, PartitionSupervisor, partition, partition_number
 from .specs import (
     AutoShutdown,
     BadChildSpec,
@@ -15,13 +18,16 @@ from .specs import (
     Strategy,
     SupervisorError,
 )
+from .statistics import RestartNote, SupervisorStatistics
 from .supervision import ChildCounts, ChildInfo, Supervision
 from .supervisor import FailedToStart, Supervisor
 from .tree import Node, tree
 
 __all__ = [
     "AutoShutdown",
+    "Backoff",
     "BadChildSpec",
+    "BadPartitionKey",
     "Child",
     "ChildCounts",
     "ChildInfo",
@@ -33,11 +39,18 @@ __all__ = [
     "FailedToStart",
     "Intensity",
     "Node",
+    "PartitionRef",
+    "PartitionSupervisor",
     "Restart",
     "RestartLimitReached",
+    "RestartNote",
     "Strategy",
     "Supervision",
     "Supervisor",
     "SupervisorError",
+    "SupervisorStatistics",
+    "branch",
+    "partition",
+    "partition_number",
     "tree",
 ]

@@ -12,14 +12,14 @@ under one time limit.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-from ..runtime import KILL, Address, Process, Ref, Refuse, Startable, StartFailed
+from ..runtime import KILL, Address, Process, Reason, Ref, Refuse, Startable, StartFailed
 from ..runtime.ref import process_of
-from .children import Record
-from .specs import AutoShutdown, Child, ChildNotFound, Restart
+from .backoff import Backoff
+from .children import Record, last_words
+from .specs import AutoShutdown, Child, ChildNotFound, Restart, check_significant
 from .specs import Shutdown as ShutdownTime
 from .supervision import ChildCounts, ChildInfo, Supervision, info
 
@@ -44,13 +44,16 @@ class DynamicSupervisor(Supervision):
         intensity: int = 1,
         period: float = 5.0,
         auto_shutdown: AutoShutdown = "never",
+        backoff: Backoff | None = None,
         name: str | None = None,
     ) -> None:
-        super().__init__(intensity=intensity, period=period, auto_shutdown=auto_shutdown, name=name)
+        super().__init__(
+            intensity=intensity, period=period, auto_shutdown=auto_shutdown, backoff=backoff, name=name
+        )
         self._factory = start
         self.template = Child(id, start, restart=restart, shutdown=shutdown, type=type, significant=significant)
         """What ``get_childspec`` gives."""
-        self._check_significant(self.template)
+        check_significant(self.template, auto_shutdown)
         self._children: dict[Process, Record] = {}
         """By ``Record.last``."""
 
@@ -80,8 +83,12 @@ class DynamicSupervisor(Supervision):
         await self._stop(record)
         self._forget(record)
 
-    def get_childspec(self) -> Child:
-        """The template."""
+    def get_childspec(self, ref: Address | None = None) -> Child:
+        """The template. With a reference: if it is that of a child; refuses with ChildNotFound for another's live process."""
+        if ref is not None:
+            process = process_of(ref)
+            if process.alive and process not in self._children:
+                raise Refuse(ChildNotFound(f"{ref!r} is no child of this supervisor"))
         return self.template
 
     def which_children(self) -> list[ChildInfo]:
@@ -119,6 +126,10 @@ class DynamicSupervisor(Supervision):
         if await self._start_or_try_again(record):
             self._place(record)  # unless it asks to be ignored now: OTP keeps a dead entry, we forget it
 
+    def tree_detail(self) -> str:
+        """See ``Actor.tree_detail``."""
+        return "  ".join(filter(None, ("dynamic", super().tree_detail())))
+
     async def _stop_everything(self) -> None:
         """All at once: every child is asked, then there is one time limit for all."""
         spec = self.template
@@ -129,7 +140,9 @@ class DynamicSupervisor(Supervision):
             return
         sample = asked[0][0]
         self._emit("child.stopping", sample, seconds=spec.patience)
-        ended = [(process, record.ask_to_stop(process, supervisor)) for record, process in asked]
+        processes = {process for _, process in asked}
+        told = last_words(supervisor, processes)
+        ended = [(process, record.ask_to_stop(process, supervisor, told)) for record, process in asked]
         limit = None if spec.brutal or spec.patience is None else self.rt.now() + spec.patience
         for process, _ in ended:
             if limit is None:
@@ -140,7 +153,24 @@ class DynamicSupervisor(Supervision):
             process.exit_signal(supervisor, KILL)
         for process, _ in ended:
             await process.ended()
+        last_words(supervisor, processes)
         self._emit("child.stopped", sample)
-        for reason, count in Counter(sample.complaint(told or process.reason) for process, told in ended).items():
-            if reason is not None:
-                self._emit("child.shutdown_failed", sample, reason=reason, count=count)
+        complaints = [sample.complaint(before or process.reason) for process, before in ended]
+        for reason, count in _counted(reason for reason in complaints if reason is not None):
+            self._emit("child.shutdown_failed", sample, reason=reason, count=count)
+
+
+def _counted(reasons: Iterable[Reason]) -> list[tuple[Reason, int]]:
+    """How often each occurs. Reasons are any objects, hashable or not."""
+    counts: dict[Reason, int] = {}
+    others: list[tuple[Reason, int]] = []
+    for reason in reasons:
+        try:
+            counts[reason] = counts.get(reason, 0) + 1
+        except TypeError:
+            known = next((i for i, (other, _) in enumerate(others) if other == reason), None)
+            if known is None:
+                others.append((reason, 1))
+            else:
+                others[known] = reason, others[known][1] + 1
+    return [*counts.items(), *others]

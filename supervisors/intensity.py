@@ -30,6 +30,7 @@ class Intensity:
         self._seconds.append(second)
         return len(self._seconds) <= self.limit
 
-    def recent(self) -> int:
-        """How many restarts count at the last one."""
-        return len(self._seconds)
+    def recent(self, now: float) -> int:
+        """How many restarts count at ``now``."""
+        second = math.floor(now)
+        return sum(counted >= second - self.period for counted in self._seconds)

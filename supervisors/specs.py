@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from ..runtime import ActorError, Ref, Startable
+from ..runtime import ActorError, NamedRef, Ref, Startable
 
 Restart = Literal["permanent", "transient", "temporary"]
 """permanent: always restarted (the default). transient: only after an abnormal end. temporary: never, and its spec goes
@@ -35,7 +35,7 @@ AutoShutdown = Literal["never", "any_significant", "all_significant"]
 """Whether the supervisor stops by itself when significant children end by themselves."""
 
 Shutdown = float | Literal["brutal_kill", "infinity"]
-"""Seconds (> 0) to stop in before it is killed; "brutal_kill": killed at once; "infinity": as long as it takes."""
+"""Seconds (>= 0) to stop in before it is killed; "brutal_kill": killed at once; "infinity": as long as it takes."""
 
 
 class SupervisorError(ActorError):
@@ -129,20 +129,6 @@ class Child:
                 f"child {self.id!r}: start is {self.start!r}; give a factory such as lambda: Worker(...), called at each start",
             )
         _check(self.id, "restart", self.restart, get_args(Restart))
-        _check(self.id, "type", self.type, ("worker", "supervisor"))
-        shutdown: object = self.shutdown
-        if isinstance(shutdown, str):
-            _check(self.id, "shutdown", shutdown, ("brutal_kill", "infinity"))
-        elif shutdown is not None and (
-            isinstance(shutdown, bool)
-            or not isinstance(shutdown, int | float)  # pyright: ignore[reportUnnecessaryIsInstance]
-            or not 0 < shutdown < math.inf
-        ):
-            raise BadChildSpec(
-                "shutdown",
-                shutdown,
-                f'child {self.id!r}: shutdown is seconds > 0, "brutal_kill" or "infinity", not {shutdown!r}',
-            )
         if not isinstance(self.significant, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise BadChildSpec(
                 "significant", self.significant, f"child {self.id!r}: significant is a bool, not {self.significant!r}"
@@ -153,6 +139,23 @@ class Child:
                 ("restart", "permanent"),
                 f"child {self.id!r}: a permanent child cannot be significant, it never ends by itself for good",
             )
+        _check(self.id, "type", self.type, ("worker", "supervisor"))
+        shutdown: object = self.shutdown
+        if isinstance(shutdown, str):
+            _check(self.id, "shutdown", shutdown, ("brutal_kill", "infinity"))
+        elif shutdown is not None and (
+            isinstance(shutdown, bool)
+            or not isinstance(shutdown, int | float)  # pyright: ignore[reportUnnecessaryIsInstance]
+            or not 0 <= shutdown < math.inf
+        ):
+            raise BadChildSpec(
+                "shutdown",
+                shutdown,
+                f'child {self.id!r}: shutdown is seconds >= 0, "brutal_kill" or "infinity", not {shutdown!r}',
+            )
+        name: object = self.name
+        if name is not None and not isinstance(name, NamedRef) and (not isinstance(name, str) or not name):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BadChildSpec("name", name, f"child {self.id!r}: a name is a non-empty str, not {name!r}")
 
     @property
     def patience(self) -> float | None:
@@ -177,14 +180,32 @@ def _check(id: str, what: str, value: object, allowed: Iterable[str]) -> None:
         raise BadChildSpec(what, value, f"child {id!r}: {what} is one of {', '.join(allowed)}, not {value!r}")
 
 
-def check_children(children: Iterable[Child]) -> list[Child]:
-    """The specs as a list. Raises BadChildSpec for what is no Child and for an id used twice."""
-    listed = list(children)
+def check_children(children: Iterable[Child], auto_shutdown: AutoShutdown) -> list[Child]:
+    """The specs as a list, for a supervisor with this ``auto_shutdown``. Raises BadChildSpec for the first that breaks a
+    rule: what is no Child, an id used twice, a significant child where nobody minds.
+    """
+    if isinstance(children, Child):
+        raise BadChildSpec("children", children, f"children are a list of specs: write [Child({children.id!r}, ...)]")
+    if isinstance(children, str | bytes) or not isinstance(children, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BadChildSpec("children", children, f"children are a list of specs, not {children!r}")
+    listed: list[Child] = []
     seen: set[str] = set()
-    for child in listed:
+    for child in children:
         if not isinstance(child, Child):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise BadChildSpec("child", child, f"{child!r} is no child spec: write Child(id, factory)")
+        check_significant(child, auto_shutdown)
         if child.id in seen:
             raise BadChildSpec("duplicate", child.id, f"two children have the id {child.id!r}")
         seen.add(child.id)
+        listed.append(child)
     return listed
+
+
+def check_significant(child: Child, auto_shutdown: AutoShutdown) -> None:
+    """Raises BadChildSpec for a significant child of a supervisor that does not mind."""
+    if child.significant and auto_shutdown == "never":
+        raise BadChildSpec(
+            "significant",
+            ("auto_shutdown", "never"),
+            f'child {child.id!r} is significant, and this supervisor has auto_shutdown="never"',
+        )

@@ -9,6 +9,7 @@ Events, each with ``supervisor`` and ``child``:
     supervisor.child.started            incarnation
     supervisor.child.terminated         reason                 it ended by itself and that matters
     supervisor.child.start_failed       reason
+    supervisor.child.delayed            seconds, attempt       its restart is put off, by the supervisor's ``backoff``
     supervisor.child.stopping           seconds                None: as long as it takes
     supervisor.child.stopped
     supervisor.child.shutdown_failed    reason                 it ended otherwise than asked; count: how many did, when all
@@ -25,9 +26,11 @@ from typing import Any, ClassVar, final, get_args
 from ..runtime import SHUTDOWN, Actor, Crash, ExitSignal, Process, Reason, Ref, Runtime, StartFailed, Stop, is_orderly
 from ..runtime.process import Body
 from ..runtime.ref import process_of
+from .backoff import Backoff
 from .children import Record
 from .intensity import Intensity
-from .specs import AutoShutdown, BadChildSpec, Child, RestartLimitReached
+from .specs import AutoShutdown, BadChildSpec, RestartLimitReached
+from .statistics import RestartRecord, SupervisorStatistics
 
 
 @final
@@ -63,6 +66,15 @@ class _TryAgain:
     reason: Reason
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A restart that was put off; the incarnation tells it from an older one that was called off."""
+
+    record: Record
+    incarnation: int
+
+
 class Supervision(Actor):
     """The base of supervisors; use Supervisor or DynamicSupervisor."""
 
@@ -72,7 +84,15 @@ class Supervision(Actor):
     keeps_specs: ClassVar[bool] = True
     """True: a child that ended for good can be started again by its id."""
 
-    def __init__(self, *, intensity: int, period: float, auto_shutdown: AutoShutdown, name: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        intensity: int,
+        period: float,
+        auto_shutdown: AutoShutdown,
+        name: str | None,
+        backoff: Backoff | None = None,
+    ) -> None:
         if isinstance(intensity, bool) or not isinstance(intensity, int) or intensity < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise BadChildSpec("intensity", intensity, f"intensity counts restarts, an int >= 0, not {intensity!r}")
         if isinstance(period, bool) or not isinstance(period, int | float) or not period > 0:  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -82,6 +102,10 @@ class Supervision(Actor):
             raise BadChildSpec(
                 "auto_shutdown", auto_shutdown, f"auto_shutdown is one of {options}, not {auto_shutdown!r}"
             )
+        if backoff is not None and not isinstance(backoff, Backoff):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BadChildSpec("backoff", backoff, f"backoff is a Backoff(...), not {backoff!r}")
+        if name is not None and (not isinstance(name, str) or not name):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BadChildSpec("name", name, f"a supervisor's name is a non-empty str, not {name!r}")
         self.intensity = intensity
         self.period = period
         self.auto_shutdown: AutoShutdown = auto_shutdown
@@ -89,6 +113,8 @@ class Supervision(Actor):
         self._running: dict[Process, Record] = {}
         """Whose end is whose: the current process of each child that has one."""
         self._restarts = Intensity(intensity, period)
+        self._history = RestartRecord()
+        self.backoff = backoff
 
     # --- what the two kinds differ in -------------------------------------------------------------------------------
 
@@ -109,8 +135,27 @@ class Supervision(Actor):
         """False once it was forgotten."""
         raise NotImplementedError
 
+    async def _make_way(self, record: Record) -> None:
+        """Its restart is put off: stop those who will be restarted with it."""
+
     async def _stop_everything(self) -> None:
         raise NotImplementedError
+
+    # --- messages ---------------------------------------------------------------------------------------------------
+
+    def statistics(self) -> SupervisorStatistics:
+        """Children and restarts, in counts, and the last restarts with their reasons. Bounded."""
+        records = tuple(self.records)
+        history = self._history
+        return SupervisorStatistics(
+            children=len(records),
+            active=sum(r.process is not None and r.process.alive for r in records),
+            restarting=sum(r.restarting for r in records),
+            restarts=history.total,
+            restarts_in_period=self._restarts.recent(self.rt.now()),
+            by_child=dict(history.by_child),
+            last=tuple(history.last),
+        )
 
     # --- callbacks --------------------------------------------------------------------------------------------------
 
@@ -123,12 +168,21 @@ class Supervision(Actor):
         elif isinstance(message, _TryAgain):
             if message.record.restarting and self._knows(message.record):
                 await self._restart(message.record, message.reason)
+        elif isinstance(message, _Due):
+            record = message.record
+            if record.restarting and record.incarnation == message.incarnation and self._knows(record):
+                await self._revive(record)
         else:
             await super().handle_info(message)
 
     async def terminate(self, reason: Reason) -> None:
         """Stop all children."""
         await self._stop_everything()
+
+    def tree_detail(self) -> str:
+        """See ``Actor.tree_detail``."""
+        restarts = self._restarts.recent(self.rt.now())
+        return f"{restarts}/{self.intensity} restarts in {self.period:g} s" if restarts else ""
 
     def __start__(self, runtime: Runtime, parent: Process, name: str | None) -> tuple[Process, Body]:
         """See ``Startable``; the name given in the constructor holds if none is given to start."""
@@ -158,17 +212,33 @@ class Supervision(Actor):
         return not any(r is not ended and r.spec.significant and r.present for r in self.records)
 
     async def _restart(self, record: Record, reason: Reason) -> None:
-        if self._restarts.allow(self.rt.now()):
-            await self._revive(record)
+        now = self.rt.now()
+        if self._restarts.allow(now):
+            self._history.note(record.spec.id, reason, now)
+            if self.backoff is None:
+                await self._revive(record)
+            else:
+                await self._put_off(record, self.backoff)
             return
         process = self._lose(record)
         self._forget(record)
-        restarts = self._restarts.recent()
+        restarts = self._restarts.recent(now)
         self._emit("gave_up", record, restarts=restarts, period=self.period)
         limit = RestartLimitReached(record.spec.id, restarts, self.period)
         limit.__cause__ = reason.error if isinstance(reason, Crash) else process.cause if process is not None else None
         self.ref.process.cause = limit
         raise Stop(SHUTDOWN)
+
+    async def _put_off(self, record: Record, backoff: Backoff) -> None:
+        if record.since is not None and self.rt.now() - record.since >= backoff.stable:
+            record.attempts = 0
+        record.attempts += 1
+        seconds = backoff.seconds(record.attempts)
+        self._lose(record)
+        await self._make_way(record)
+        record.restarting = True
+        record.timer = self.rt.send_after(seconds, self.ref, _Due(record, record.incarnation))
+        self._emit("child.delayed", record, seconds=seconds, attempt=record.attempts)
 
     # --- one child --------------------------------------------------------------------------------------------------
 
@@ -205,20 +275,15 @@ class Supervision(Actor):
         """It has no process any more, and is not being restarted. Returns the process it had."""
         process, record.process = record.process, None
         record.restarting = False
+        if record.timer is not None:
+            record.timer.cancel()
+            record.timer = None
         if process is not None:
             del self._running[process]
         return process
 
     def _emit(self, what: str, record: Record, **data: object) -> None:
         self.rt.events.emit(f"supervisor.{what}", supervisor=self.ref.label, child=record.spec.id, **data)
-
-    def _check_significant(self, spec: Child) -> None:
-        if spec.significant and self.auto_shutdown == "never":
-            raise BadChildSpec(
-                "significant",
-                ("auto_shutdown", "never"),
-                f'child {spec.id!r} is significant, and this supervisor has auto_shutdown="never"',
-            )
 
 
 def info(record: Record) -> ChildInfo:

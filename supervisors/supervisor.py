@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Any, final, get_args
 
 from ..runtime import Exit, Reason, Ref, Refuse, Shutdown, StartFailed
+from .backoff import Backoff
 from .children import Record
 from .specs import (
     AutoShutdown,
@@ -53,7 +54,7 @@ class FailedToStart:
 class Supervisor(Supervision):
     """See the module. ``intensity`` counts restarts, ``period`` is in seconds; OTP's defaults, 1 in 5.
 
-    Raises BadChildSpec.
+    ``backoff`` puts restarts off, see there. Raises BadChildSpec.
     """
 
     def __init__(
@@ -64,17 +65,16 @@ class Supervisor(Supervision):
         intensity: int = 1,
         period: float = 5.0,
         auto_shutdown: AutoShutdown = "never",
+        backoff: Backoff | None = None,
         name: str | None = None,
     ) -> None:
         if strategy not in get_args(Strategy):
             options = ", ".join(get_args(Strategy))
             raise BadChildSpec("strategy", strategy, f"a strategy is one of {options}, not {strategy!r}")
-        super().__init__(intensity=intensity, period=period, auto_shutdown=auto_shutdown, name=name)
+        super().__init__(intensity=intensity, period=period, auto_shutdown=auto_shutdown, backoff=backoff, name=name)
         self.strategy: Strategy = strategy
-        self._records = [Record(spec) for spec in check_children(children)]
+        self._records = [Record(spec) for spec in check_children(children, auto_shutdown)]
         """In start order."""
-        for record in self._records:
-            self._check_significant(record.spec)
 
     # --- messages -----------------------------------------------------------------------------------------------
 
@@ -84,8 +84,7 @@ class Supervisor(Supervision):
         Refuses with ChildPresent, BadChildSpec, StartFailed; in the last case the spec is not kept.
         """
         try:
-            check_children([spec])
-            self._check_significant(spec)
+            check_children([spec], self.auto_shutdown)
         except BadChildSpec as error:
             raise Refuse(error) from None
         if (present := self._find(spec.id)) is not None:
@@ -106,7 +105,7 @@ class Supervisor(Supervision):
         record = self._need(id)
         await self._stop(record)
         if record.spec.restart == "temporary":
-            self._records.remove(record)
+            self._forget(record)
 
     async def restart_child(self, id: str) -> Ref[Any] | None:
         """Start a child that was stopped. Refuses with ChildNotFound, ChildRunning, ChildRestarting, StartFailed."""
@@ -119,7 +118,7 @@ class Supervisor(Supervision):
 
     def delete_child(self, id: str) -> None:
         """Forget a child that was stopped. Refuses with ChildNotFound, ChildRunning, ChildRestarting."""
-        self._records.remove(self._idle(id))
+        self._forget(self._idle(id))
 
     def child(self, id: str) -> Ref[Any] | None:
         """The child's current process, if it has one. Refuses with ChildNotFound."""
@@ -154,7 +153,7 @@ class Supervisor(Supervision):
                 await self._stop_all(self._records)
                 raise Exit(Shutdown(FailedToStart(record.spec.id, failed.reason))) from failed
             if record.process is None and record.spec.restart == "temporary":
-                self._records.remove(record)
+                self._forget(record)
 
     # --- the kind's own -----------------------------------------------------------------------------------------
 
@@ -169,14 +168,22 @@ class Supervisor(Supervision):
     def _forget(self, record: Record) -> None:
         if record in self._records:
             self._records.remove(record)
+            self._history.forget(record.spec.id)
+
+    def _goes_with(self, record: Record) -> list[Record]:
+        """Those who are restarted together with it, itself included."""
+        if self.strategy == "one_for_one":
+            return [record]
+        return self._records[self._records.index(record) if self.strategy == "rest_for_one" else 0 :]
+
+    async def _make_way(self, record: Record) -> None:
+        if self.strategy != "one_for_one":
+            await self._stop_all(self._goes_with(record), record)
 
     async def _revive(self, record: Record) -> None:
-        if self.strategy == "one_for_one":
-            group = [record]
-        else:
-            first = self._records.index(record) if self.strategy == "rest_for_one" else 0
+        group = self._goes_with(record)
+        if self.strategy != "one_for_one":
             self._lose(record)
-            group = self._records[first:]
             await self._stop_all(group, record)
         for member in group:
             if not self._knows(member):
@@ -188,6 +195,10 @@ class Supervisor(Supervision):
 
     async def _stop_everything(self) -> None:
         await self._stop_all(self._records)
+
+    def tree_detail(self) -> str:
+        """See ``Actor.tree_detail``."""
+        return "  ".join(filter(None, (self.strategy, super().tree_detail())))
 
     async def _start(self, record: Record) -> None:
         await super()._start(record)

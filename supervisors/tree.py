@@ -1,9 +1,13 @@
 """A snapshot of what runs under a supervisor, that prints as a tree.
 
-root#2  Supervisor one_for_one  1/3 restarts in 5 s
-├── model#3  LocalModel  pid 4711
-└── pool#4  Supervisor rest_for_one
-    └── worker-1#9  WorkerActor  incarnation 2, pid 4720
+root  Supervisor  one_for_one  1/3 restarts in 5 s
+├── model  LocalModel  pid 4711
+├── feed  restarting
+└── pool  Supervisor  rest_for_one
+    └── worker-1  WorkerActor  incarnation 2  pid 4720
+
+Children of a supervisor come in start order, also those that have no process at the moment. Below any process come those
+that it started itself: tasks, processes of ``start_link``.
 """
 
 from __future__ import annotations
@@ -14,7 +18,6 @@ from typing import Any
 
 from ..runtime import Actor, Process, Ref, Runtime
 from .supervision import Supervision
-from .supervisor import Supervisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,31 +47,39 @@ class Node:
 
 def tree(root: Ref[Any] | Runtime) -> Node:
     """What runs now, read without a message: a busy or suspended supervisor is seen as well."""
+    kernel = root.kernel if isinstance(root, Runtime) else root.process.kernel
+    started: dict[Process, list[Process]] = {}
+    for process in kernel.processes:
+        if process.parent is not None:
+            started.setdefault(process.parent, []).append(process)
     if isinstance(root, Runtime):
-        return Node(
-            "runtime", "Runtime", "running", 1, None, "", tuple(_node(ref.process, None, 1) for ref in root.top())
-        )
-    return _node(root.process, None, 1)
+        top = tuple(_node(ref.process, None, 1, started) for ref in root.top())
+        return Node("runtime", "Runtime", "running", 1, None, "", top)
+    return _node(root.process, None, 1, started)
 
 
-def _node(process: Process, id: str | None, incarnation: int) -> Node:
+def _node(process: Process, id: str | None, incarnation: int, started: dict[Process, list[Process]]) -> Node:
     host = process.host
-    children: tuple[Node, ...] = ()
-    detail = ""
-    if isinstance(host, Supervision):
-        detail = host.strategy if isinstance(host, Supervisor) else "dynamic"
-        children = tuple(
-            _node(record.process, record.spec.id, record.incarnation)
-            if record.process is not None
-            else Node(
-                record.spec.id, "", "restarting" if record.restarting else "stopped", record.incarnation, None, ""
-            )
-            for record in host.records
-        )
-    elif isinstance(host, Actor):
-        detail = host.tree_detail()
+    detail = host.tree_detail() if isinstance(host, Actor) else ""
     state = "running" if process.alive else "stopped"
+    children = tuple(_children(process, host, started))
     return Node(id or process.name or process.kind, process.kind, state, incarnation, process.label, detail, children)
+
+
+def _children(process: Process, host: object, started: dict[Process, list[Process]]) -> Iterator[Node]:
+    listed: set[Process] = set()
+    if isinstance(host, Supervision):
+        for record in tuple(host.records):
+            spec = record.spec
+            if record.process is None:
+                state = "restarting" if record.restarting else "stopped"
+                yield Node(spec.id, "", state, record.incarnation, None, "")
+            else:
+                listed.add(record.process)
+                yield _node(record.process, spec.id, record.incarnation, started)
+    for child in started.get(process, ()):
+        if child not in listed and child.alive:
+            yield _node(child, None, 1, started)
 
 
 def _lines(node: Node, first: str, rest: str) -> Iterator[str]:

@@ -20,12 +20,8 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Mapping
-from typing import Any, Literal
 
 import sniffio
-
-BackendName = Literal["asyncio", "trio"]
 
 
 class VirtualEventLoop(asyncio.SelectorEventLoop):
@@ -75,25 +71,6 @@ class _JumpingSelector(selectors.DefaultSelector):
         if self._loop.jump(timeout or 0.0) or timeout is not None:
             return []
         return super().select(None)
-
-
-def virtual_backend(name: str) -> tuple[str, dict[str, Any]]:
-    """A fresh virtual clock for this loop, as a value of anyio's ``anyio_backend`` fixture or arguments of ``anyio.run``.
-
-    Raises ValueError for a name that is neither "asyncio" nor "trio".
-    """
-    if name == "asyncio":
-        return "asyncio", {"loop_factory": VirtualEventLoop}
-    if name == "trio":
-        from trio.testing import MockClock
-
-        return "trio", {"clock": MockClock(autojump_threshold=0)}
-    raise ValueError(f"virtual time runs on 'asyncio' and 'trio', not on {name!r}")
-
-
-def virtual_time_backends() -> Mapping[BackendName, tuple[str, dict[str, Any]]]:
-    """Both loops with fresh virtual clocks, by name."""
-    return {"asyncio": virtual_backend("asyncio"), "trio": virtual_backend("trio")}
 
 
 async def all_tasks_blocked() -> None:

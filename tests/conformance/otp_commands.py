@@ -48,6 +48,9 @@ class Raised(Exception):
 
 BADARG = ("error", "badarg")
 
+ANSWERS = ("stop_reply", "noreply", "noreply_timeout", "reply_timeout", "reply_continue", "reply_after", "reply_early")
+"""Commands that say how the callback returns; a sequence ends with them."""
+
 
 @dataclass
 class Command:
@@ -107,7 +110,13 @@ class Body:
             case "throw":
                 raise self.thrown(self.scene.decode(args[0]))
             case "seq":
-                return [await self.run(command, catch=catch) for command in args[0]]
+                values: list[Any] = []
+                for command in args[0]:
+                    value = await self.run(command, catch=catch)
+                    if command[0] in ANSWERS:
+                        return value
+                    values.append(value)
+                return values
             case "call_unsafe":
                 try:
                     return await self.op_call(*args)
@@ -297,6 +306,7 @@ class Body:
             self.scene.raw, self.scene, name, self.me.ref, options.get("run"), trap_exit=options.get("trap", False)
         )
         label = self.scene.born(name, ref, "raw")
+        self.scene.record("start", label, "-")
         if options.get("link"):
             self.me.link(ref)
         if "monitor" in options:

@@ -22,6 +22,7 @@ from dspex.runtime import (
 )
 from dspex.supervisors import (
     BadChildSpec,
+    Child,
     ChildNotFound,
     ChildPresent,
     ChildRestarting,
@@ -30,7 +31,7 @@ from dspex.supervisors import (
     Supervisor,
 )
 from otp_commands import CALL_ERRORS, Command, GenServer, Raised
-from otp_processes import Answer, Gs, RawBody, Request, child, make_supervisor, raw
+from otp_processes import Answer, Gs, RawBody, Request, TracedSupervisor, child, make_supervisor, raw
 from otp_scene import Scene, UnknownTarget
 from otp_terms import bad_spec, call_exit, tuple_
 
@@ -204,8 +205,10 @@ class Steps:
         sup = self.scene.target(step["sup"])
         resolved = sup.resolve() if isinstance(sup, NamedRef) else sup
         host = resolved.process.host if resolved is not None else None
+        if not isinstance(host, TracedSupervisor):
+            return await self._answer(step, Supervisor.count_children)  # nobody there, who could look at the spec?
         try:
-            spec = child(self.scene, step["spec"], host)  # type: ignore[arg-type]
+            spec = child(self.scene, step["spec"], host)
         except BadChildSpec as error:
             return tuple_("error", bad_spec(error, within=False))
         return self._started(await self._answer(step, Supervisor.start_child, spec))
@@ -221,7 +224,7 @@ class Steps:
         return "ok" if answer is None else answer
 
     def _id(self, which: Any) -> Any:
-        return which if isinstance(which, str) else ("pid", which["pid"])
+        return which if isinstance(which, str) else ("pid", self.scene.latest(which["pid"]))
 
     async def step_restart_child(self, step: Step) -> Any:
         if self._dynamic(step):
@@ -236,7 +239,12 @@ class Steps:
 
     async def step_get_childspec(self, step: Step) -> Any:
         if self._dynamic(step):
-            spec = await self._answer(step, DynamicSupervisor.get_childspec)
+            which = step["child"]
+            spec = await self._answer(
+                step, DynamicSupervisor.get_childspec, self.scene.latest(which["pid"]) if isinstance(which, dict) else None
+            )
+            if isinstance(spec, Child) and isinstance(which, str) and which != spec.id:
+                spec = tuple_("error", "not_found")
         else:
             spec = await self._answer(step, Supervisor.get_childspec, self._id(step["child"]))
         if isinstance(spec, dict):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import anyio
 from dspex.runtime import Exit, Ignore, Mailbox, Plain, Process, Ref, Reply, Runtime, Startable, Stop
-from dspex.supervisors import BadChildSpec, Child, DynamicSupervisor, Supervisor
+from dspex.supervisors import BadChildSpec, Child, DynamicSupervisor, Restart, Supervisor
 from otp_commands import Body, Command, GenServer
 from otp_scene import Scene
 from otp_terms import ErlangError, NoCatch
@@ -204,10 +204,9 @@ async def serve(me: Mailbox, body: Body) -> None:
 
 
 async def raw(me: Mailbox, scene: Scene, name: str, starter: Ref[Any], run: list[Any] | None) -> None:
-    """A spawned process. Whoever spawned it has named it."""
+    """A spawned process. Whoever spawned it has named it, and recorded its start."""
     label = scene.known(me.ref)
     assert label is not None
-    scene.record("start", label, "-")
     body = RawBody(scene, me, label, starter)
     if run is not None:
         await body.run(run, catch=False)
@@ -233,7 +232,8 @@ class TracedSupervisor(Supervisor):
         self.spec = spec
         self.parent = parent
         self.label = "?"
-        children = [child(scene, one, self) for one in spec.get("children", [])]
+        # One after another, after the flags: the first that is wrong is the one OTP names.
+        children = (child(scene, one, self) for one in spec.get("children", []))
         strategy = spec.get("strategy", "one_for_one")
         super().__init__(children, strategy=strategy, **flags(spec))
 
@@ -251,6 +251,7 @@ class TracedDynamic(DynamicSupervisor):
     """The same, of dynamic children."""
 
     def __init__(self, scene: Scene, spec: Spec, parent: str) -> None:
+        Supervisor(**flags(spec))  # wrong flags are named before a wrong template
         templates = spec.get("children", [])
         if len(templates) != 1:
             raise BadChildSpec("template", templates, "this kind of supervisor has exactly one template")
@@ -259,7 +260,7 @@ class TracedDynamic(DynamicSupervisor):
         self.parent = parent
         self.label = "?"
         self._base = templates[0]
-        super().__init__(self._make, id=self._base["id"], **options(self._base), **flags(spec))
+        super().__init__(self._make, id=self._base["id"], **options(self._base, spec), **flags(spec))
 
     def _make(self, name: str, changes: Spec) -> Startable:
         return worker(self.scene, {**self._base, **changes, "id": name}, self)
@@ -277,9 +278,16 @@ def flags(spec: Spec) -> dict[str, Any]:
     return {**given, "auto_shutdown": spec.get("auto_shutdown", "never")}
 
 
-def options(spec: Spec) -> dict[str, Any]:
-    """What ``Child`` and ``DynamicSupervisor`` both take of a child spec."""
+def options(spec: Spec, above: Spec) -> dict[str, Any]:
+    """What ``Child`` and ``DynamicSupervisor`` both take of a child spec; ``above``: its supervisor's. Raises BadChildSpec."""
     supervisor = spec.get("kind") == "sup"
+    if (
+        spec.get("significant") is True
+        and above.get("auto_shutdown", "never") == "never"
+        and spec.get("restart", "permanent") in get_args(Restart)
+    ):
+        # Of two rules that are broken at once, OTP names this one; here a spec alone can break the other.
+        raise BadChildSpec("significant", ("auto_shutdown", "never"), "significant without auto_shutdown")
     shutdown = spec.get("shutdown")
     return {
         "restart": spec.get("restart", "permanent"),
@@ -291,14 +299,13 @@ def options(spec: Spec) -> dict[str, Any]:
 
 def child(scene: Scene, spec: Spec, supervisor: AnySupervisor) -> Child:
     """A child spec. Raises BadChildSpec."""
-    if spec.get("significant") is True and supervisor.spec.get("auto_shutdown", "never") == "never":
-        # Of two rules that are broken at once, OTP names this one; here a spec alone can break the other.
-        raise BadChildSpec("significant", ("auto_shutdown", "never"), "significant without auto_shutdown")
-    if spec.get("kind") == "sup":
-        return Child(
-            spec["id"], lambda: make_supervisor(scene, spec, supervisor.label), name=spec.get("reg"), **options(spec)
-        )
-    return Child(spec["id"], lambda: worker(scene, spec, supervisor), name=spec.get("reg"), **options(spec))
+
+    def start() -> Startable:
+        if spec.get("kind") == "sup":
+            return make_supervisor(scene, spec, supervisor.label)
+        return worker(scene, spec, supervisor)
+
+    return Child(spec["id"], start, name=spec.get("reg"), **options(spec, supervisor.spec))
 
 
 def worker(scene: Scene, spec: Spec, supervisor: AnySupervisor) -> Startable:

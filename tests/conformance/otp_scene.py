@@ -10,7 +10,7 @@ import anyio
 from dspex.runtime import Address, Event, Monitor, NamedRef, Ref, Runtime, Timer
 from dspex.runtime.testing import all_tasks_blocked
 from dspex.supervisors import BadChildSpec
-from otp_terms import bad_spec, decode, encode
+from otp_terms import bad_spec, decode, encode, term_order
 
 GIVE_UP = 1_000.0
 """Virtual seconds after which something that should come to rest has not."""
@@ -133,16 +133,20 @@ class Scene:
         self.record("initfail", label, bad_spec(error, within=True), parent)
 
     def message(self, what: str, label: str, message: Any) -> None:
-        """A process handles a message; signals of the stillborn are not told."""
-        encoded = self.encode(message)
-        if isinstance(encoded, dict) and "EXIT" in encoded and encoded["EXIT"][0][1:-1] in self._stillborn:
-            return
+        """A process handles a message."""
         if self.recording:
-            self.events.append([what, label, encoded])
+            self.events.append([what, label, self.encode(message)])
 
     def take(self) -> list[list[Any]]:
+        """What happened since it was asked last, without the signals of the stillborn."""
         events, self.events = self.events, []
-        return events
+        return [event for event in events if not self._from_the_stillborn(event)]
+
+    def _from_the_stillborn(self, event: list[Any]) -> bool:
+        match event:
+            case ["msg", _, {"EXIT": [sender, _]}]:
+                return sender[1:-1] in self._stillborn
+        return False
 
     def _heard(self, event: Event) -> None:
         if event.name == "runtime.process.exited":
@@ -171,8 +175,23 @@ class Scene:
         elif event.name in REPORTS:
             report = [REPORTS[event.name], child, self.encode(event.data["reason"])]
             if "count" in event.data:
-                report.append(event.data["count"])
-            self.events.append(["report", label, report])
+                self._tell_of_many(label, [*report, event.data["count"]])
+            else:
+                self.events.append(["report", label, report])
+
+    def _tell_of_many(self, label: str, report: list[Any]) -> None:
+        """One report for each reason: OTP counts them in a map, which is in the order of terms. Here an exception is another
+        one in each process, there two errors are equal if their values and places are."""
+        at = len(self.events)
+        while at and self.events[at - 1][:2] == ["report", label] and len(self.events[at - 1][2]) == len(report):
+            other = self.events[at - 1][2]
+            if other[:3] == report[:3]:
+                other[3] += report[3]
+                return
+            if term_order(other[2]) < term_order(report[2]):
+                break
+            at -= 1
+        self.events.insert(at, ["report", label, report])
 
     # --- rest ---------------------------------------------------------------------------------------------------
 

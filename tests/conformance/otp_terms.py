@@ -120,6 +120,26 @@ def encode(value: Any, name: Callable[[Address | Monitor | Timer], str]) -> Any:
     return enc(value)
 
 
+def term_order(term: Any) -> tuple[Any, ...]:
+    """A key that sorts encoded terms as Erlang does: numbers, atoms, processes, tuples by size, lists."""
+    match term:
+        case bool():
+            return 1, str(term).lower()
+        case int():
+            return 0, term
+        case "$stack":
+            return 4, ()
+        case "$call":
+            return 3, 3, ()
+        case str():
+            return (2, term) if term[:1] in ("<", "&") else (1, term)
+        case {"t": items}:
+            return 3, len(items), tuple(map(term_order, items))
+        case list():
+            return 4, tuple(map(term_order, term))
+    raise TypeError(f"{term!r} is no term")
+
+
 def call_exit(error: Exception) -> tuple[object, str]:
     """The reason with which gen_server:call exits."""
     match error:

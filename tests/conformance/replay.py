@@ -2,8 +2,9 @@
 
     python tests/conformance/replay.py [--backend asyncio|trio] [--no-reports] FILE.jsonl...
 
-Prints the scenarios that differ, then ``replayed N, equal M``; the exit status is 1 if one differs that may not. Time is
-virtual. Unless told otherwise, the supervisors' reports are compared as well, which the schema leaves open.
+Prints the scenarios that differ, then ``replayed N, equal M``. The exit status is 1 if one differs that may not: those tagged
+with something in DELIBERATE are printed with the reason and do not count as failures. Time is virtual. Unless told
+otherwise, the supervisors' reports are compared as well, which the schema leaves open.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ ANYIO = frozenset({"anyio", "sniffio", "trio"})
 DATA = frozenset({"httpx", "json_repair", "pydantic", "pydantic_core"})
 ALLOWED = {
     "runtime": ANYIO | {"structlog"},
+    "runtime/testing": ANYIO | {"pytest"},
     "supervisors": ANYIO,
     "engine": ANYIO | DATA,
     "engine/lm": ANYIO | DATA | {"openai", "anthropic", "xllamacpp"},
@@ -35,12 +36,14 @@ ALLOWED = {
 ON_FIRST_USE = frozenset(
     {
         *("anthropic", "click", "dspy", "hdrh", "openai", "openfeature", "rich", "structlog", "trio", "xllamacpp"),
-        *("prometheus_client", "yaml"),
+        *("prometheus_client", "pytest", "yaml"),
     }
 )
 """Third parties imported inside functions only (or for the type checker), because they are optional or slow."""
 
-LOADED_WHEN_PRESENT = frozenset({("runtime/backend/on_trio.py", "trio")})
+LOADED_WHEN_PRESENT = frozenset(
+    {("runtime/backend/on_trio.py", "trio"), ("runtime/testing/fixtures.py", "pytest")}  # a plugin of pytest's
+)
 """Modules that are themselves imported on first use may import theirs at the top."""
 
 ALONE = "legacy/worker/"

@@ -220,7 +220,7 @@ async def test_many_children_come_and_go() -> None:
     [
         ({"start": 7}, "factory"),
         ({"restart": "always"}, "permanent, transient"),
-        ({"shutdown": -1}, "seconds > 0"),
+        ({"shutdown": -1}, "seconds >= 0"),
         ({"intensity": -1}, "int >= 0"),
         ({"significant": True}, "permanent child cannot be significant"),
         ({"significant": True, "restart": "transient"}, "auto_shutdown"),
