@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from ..runtime import ActorError, Ref, Startable
+from ..runtime import ActorError, NamedRef, Ref, Startable
 
 Restart = Literal["permanent", "transient", "temporary"]
 """permanent: always restarted (the default). transient: only after an abnormal end. temporary: never, and its spec goes
@@ -116,8 +116,8 @@ class Child:
     """Say "supervisor" for a supervisor, so that it gets the time to stop its own children."""
     significant: bool = False
     """Its own end counts for ``auto_shutdown``; not for permanent children."""
-    name: str | None = None
-    """A registered name that every incarnation takes."""
+    name: str | NamedRef[Any] | None = None
+    """A registered name, or a key ``via`` a registry, that every incarnation takes."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id:  # pyright: ignore[reportUnnecessaryIsInstance]
