@@ -91,7 +91,7 @@ class Interval:
 
     def _set(self) -> None:
         passed = self._kernel.backend.now() - self._when
-        self._when += self._seconds * max(1, math.floor(passed / self._seconds))
+        self._when += self._seconds * max(1, math.floor(passed / self._seconds) + 1)
         self._timer = self._kernel.backend.call_at(self._when, self._fire)
 
     def _fire(self) -> None:

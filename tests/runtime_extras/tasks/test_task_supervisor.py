@@ -1,0 +1,337 @@
+"""A supervisor of tasks, and streams: never too many at a time, nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import anyio
+import pytest
+from dspex.runtime import KILLED, SHUTDOWN, Actor, ActorExit, CallTimeout, Crash, Runtime, current_runtime, open_runtime
+from dspex.runtime.tasks import Exited, Ok, await_many
+from dspex.runtime.testing import all_tasks_blocked
+from dspex.supervisors import Child, DynamicSupervisor, Supervisor
+from dspex.supervisors.task_supervisor import TIMEOUT, StreamClosed, StreamTimeout, TaskSupervisor
+
+pytestmark = pytest.mark.anyio
+
+
+class Gauge:
+    """How many run, and how many ran at most."""
+
+    def __init__(self) -> None:
+        self.running = self.most = self.done = 0
+        self.read: list[int] = []
+
+    async def work(self, seconds: float) -> float:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            if seconds < 0:
+                raise ValueError(seconds)
+            await current_runtime().sleep(seconds)
+            self.done += 1
+            return seconds
+        finally:
+            self.running -= 1
+
+    def items(self, *seconds: float) -> Iterator[float]:
+        for i, s in enumerate(seconds):
+            self.read.append(i)
+            yield s
+
+
+async def tasks_of(rt: Runtime) -> Any:
+    await rt.start(TaskSupervisor(), name="tasks")
+    return rt.ref("tasks")
+
+
+async def test_tasks_are_children_of_their_supervisor_and_stop_with_it() -> None:
+    gauge = Gauge()
+    async with open_runtime() as rt:
+        sup = await tasks_of(rt)
+        task = await TaskSupervisor.async_nolink(sup, gauge.work, 1)
+        slow = await TaskSupervisor.async_nolink(sup, gauge.work, 1000)
+        ref = await TaskSupervisor.start(sup, gauge.work, 1000)
+        assert len(await sup.call(DynamicSupervisor.which_children)) == 3
+        assert await task.await_() == 1
+        assert len(await sup.call(DynamicSupervisor.which_children)) == 2
+        crashed = await TaskSupervisor.async_nolink(sup, gauge.work, -1)
+        with pytest.raises(ActorExit) as caught:
+            await crashed.await_()
+        assert isinstance(caught.value.__cause__, ValueError)
+        with pytest.raises(ActorExit):
+            await await_many([slow, crashed])
+        await sup.stop()
+        assert slow.outcome == Exited(SHUTDOWN)
+        assert ref.exit_reason is SHUTDOWN
+        assert gauge.running == 0
+
+
+async def test_a_linked_task_takes_its_owner_along_and_begins_after_the_link() -> None:
+    class Owner(Actor):
+        async def work(self, sup: Any) -> object:
+            return await (await TaskSupervisor.async_(sup, Gauge().work, -1)).await_()
+
+        async def die_before_it_begins(self, sup: Any, gauge: Gauge) -> None:
+            self.stop()
+            self.task(TaskSupervisor.async_, sup, gauge.work, 1000)
+
+    async with open_runtime() as rt:
+        sup = await tasks_of(rt)
+        owner = await rt.start(Owner())
+        with pytest.raises(ActorExit):
+            await owner.call(Owner.work, sup)
+        assert not owner.alive
+        assert (await TaskSupervisor.async_(sup, len, "four")).ref is not None
+        assert sup.alive
+        gauge = Gauge()
+        other = await rt.start(Owner())
+        other.cast(Owner.die_before_it_begins, sup, gauge)
+        await all_tasks_blocked()
+        assert gauge.running == 0
+
+
+async def test_a_transient_task_is_started_again() -> None:
+    tried: list[int] = []
+
+    def flaky() -> None:
+        tried.append(1)
+        if len(tried) < 3:
+            raise OSError("again")
+
+    async with open_runtime() as rt:
+        sup = await rt.start(TaskSupervisor(restart="transient", intensity=5))
+        await TaskSupervisor.start(sup, flaky)
+        await all_tasks_blocked()
+        assert len(tried) == 3
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_stream_runs_no_more_than_it_may_and_reads_no_further(ordered: bool) -> None:
+    gauge = Gauge()
+    async with open_runtime() as rt:
+        sup = await tasks_of(rt)
+        stream = TaskSupervisor.stream(
+            sup, gauge.work, gauge.items(5, 1, 2, 1, 1, 3), max_concurrency=3, ordered=ordered, timeout=None
+        )
+        await all_tasks_blocked()
+        assert gauge.read == []
+        results = []
+        async for result in stream:
+            assert isinstance(result, Ok)
+            results.append(result.value)
+            assert len(gauge.read) <= len(results) + 3
+        assert results == ([5, 1, 2, 1, 1, 3] if ordered else [1, 2, 1, 1, 5, 3])
+        assert gauge.most == 3
+        await all_tasks_blocked()
+        assert rt.statistics()["processes"] == 1
+
+
+async def test_a_slow_reader_holds_the_stream_back() -> None:
+    gauge = Gauge()
+    async with open_runtime() as rt:
+        sup = await tasks_of(rt)
+        async with TaskSupervisor.stream(sup, gauge.work, gauge.items(*[1] * 10), max_concurrency=2) as stream:
+            assert await anext(stream) == Ok(1)
+            await rt.sleep(100)
+            assert len(gauge.read) == 2
+            assert stream.statistics() == {"running": 0, "ready": 1}
+        assert gauge.done == 2
+
+
+async def test_a_crash_is_a_result_and_the_stream_goes_on() -> None:
+    gauge = Gauge()
+    async with open_runtime() as rt:
+        sup = await tasks_of(rt)
+        stream = TaskSupervisor.stream(sup, gauge.work, [1, -1, 2], max_concurrency=2)
+        results = [result async for result in stream]
+        assert [type(result).__name__ for result in results] == ["Ok", "Exited", "Ok"]
+        assert isinstance(results[1], Exited)
+        assert isinstance(results[1].reason, Crash)
+        assert isinstance(results[1].reason.error, ValueError)
+
+
+async def test_a_task_that_takes_too_long_ends_the_stream_or_only_itself() -> None:
+    gauge = Gauge()
+    async with open_runtime() as rt:
+        sup = await tasks_of(rt)
+        stream = TaskSupervisor.stream(sup, gauge.work, [1, 9, 1], timeout=3, max_concurrency=1, on_timeout="kill_task")
+        assert [r async for r in stream] == [Ok(1), Exited(TIMEOUT), Ok(1)]
+        got: list[object] = []
+
+        async def read_all() -> None:
+            stream = TaskSupervisor.stream(sup, gauge.work, [1, 9, 1], timeout=3, max_concurrency=2)
+            async for result in stream:
+                got.append(result)
+
+        with pytest.raises(StreamTimeout, match="more than 3 s") as caught:
+            await read_all()
+        assert isinstance(caught.value, CallTimeout)
+        assert caught.value.item == 9
+        assert got == [Ok(1)]
+        assert gauge.running == 0
+
+
+async def test_a_break_ends_the_tasks_of_the_stream() -> None:
+    gauge = Gauge()
+    async with open_runtime() as rt:
+        sup = await tasks_of(rt)
+        async for _ in TaskSupervisor.stream(sup, gauge.work, gauge.items(1, 1000, 1000), max_concurrency=3, timeout=None):
+            break
+        await all_tasks_blocked()
+        assert gauge.running == 0
+        assert rt.statistics()["processes"] == 1
+        async with TaskSupervisor.stream(sup, gauge.work, [1, 1000], max_concurrency=2, timeout=None) as stream:
+            await anext(stream)
+            assert gauge.running == 1
+        assert gauge.running == 0
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+
+
+async def test_cancelling_the_reader_ends_the_tasks_before_it_goes_on() -> None:
+    gauge = Gauge()
+    async with open_runtime() as rt:
+        sup = await tasks_of(rt)
+        with anyio.move_on_after(2):
+            async for _ in TaskSupervisor.stream(sup, gauge.work, [1000] * 5, max_concurrency=3, timeout=None):
+                pass
+        assert gauge.most == 3
+        assert gauge.running == 0
+        await all_tasks_blocked()
+        assert rt.statistics()["processes"] == 1
+
+
+async def test_the_death_of_the_process_that_reads_ends_the_tasks() -> None:
+    gauge = Gauge()
+
+    class Reader(Actor):
+        async def begin(self, sup: Any) -> None:
+            self.stream = TaskSupervisor.stream(sup, gauge.work, [1, 1000, 1000], max_concurrency=3, timeout=None)
+            await anext(self.stream)
+
+    async with open_runtime() as rt:
+        sup = await tasks_of(rt)
+        actor = Reader()
+        reader = await rt.start(actor)
+        await reader.call(Reader.begin, sup)
+        assert gauge.running == 2
+        reader.kill()
+        await all_tasks_blocked()
+        assert gauge.running == 0
+        assert rt.statistics()["processes"] == 1
+        assert actor.stream.statistics()["running"] == 0
+
+
+async def test_cancelled_while_the_supervisor_is_asked_no_task_is_left() -> None:
+    gauge = Gauge()
+
+    class Slow(TaskSupervisor):
+        async def start_child(self, *args: Any) -> Any:
+            await self.rt.sleep(3)
+            return await super().start_child(*args)
+
+    async with open_runtime() as rt:
+        sup = await rt.start(Slow(), name="slow")
+        with anyio.move_on_after(1):
+            async for _ in TaskSupervisor.stream(rt.ref("slow"), gauge.work, [1000], timeout=None):
+                pass
+        await rt.sleep(10)
+        assert gauge.most == 0
+        assert len(await sup.call(DynamicSupervisor.which_children)) == 0
+
+
+async def test_the_input_may_be_async_and_what_is_ready_does_not_wait_for_it() -> None:
+    gauge = Gauge()
+
+    async def items(rt: Runtime) -> AsyncIterator[float]:
+        for _ in range(3):
+            yield 1.0
+            await rt.sleep(10)
+
+    async with open_runtime() as rt:
+        sup = await tasks_of(rt)
+        async with TaskSupervisor.stream(sup, gauge.work, items(rt), max_concurrency=2) as stream:
+            begun = rt.now()
+            times = []
+            async for result in stream:
+                assert result == Ok(1.0)
+                times.append(round(rt.now() - begun))
+            assert times == [1, 11, 21]
+
+
+@pytest.mark.parametrize("error", [None, LookupError("input")])
+async def test_an_async_input_is_closed_when_the_stream_is_and_its_error_comes_out(error: Exception | None) -> None:
+    gauge = Gauge()
+    closed: list[bool] = []
+
+    async def items() -> AsyncIterator[float]:
+        try:
+            yield 1.0
+            if error is not None:
+                raise error
+            yield 2.0
+            yield 3.0
+        finally:
+            closed.append(True)
+
+    async with open_runtime() as rt:
+        sup = await tasks_of(rt)
+        async with TaskSupervisor.stream(sup, gauge.work, items(), max_concurrency=1) as stream:
+            assert await anext(stream) == Ok(1.0)
+            if error is not None:
+                with pytest.raises(LookupError):
+                    await anext(stream)
+        await all_tasks_blocked()
+        assert closed == [True]
+        assert rt.statistics()["processes"] == 1
+
+
+async def test_what_reading_the_input_raises_comes_out_and_closes_the_stream() -> None:
+    gauge = Gauge()
+
+    def items() -> Iterator[float]:
+        yield 1000
+        raise LookupError("input")
+
+    async with open_runtime() as rt:
+        sup = await tasks_of(rt)
+        stream = TaskSupervisor.stream(sup, gauge.work, items(), max_concurrency=2, timeout=None)
+        with pytest.raises(LookupError):
+            await anext(stream)
+        assert gauge.running == 0
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+
+
+async def test_a_stream_is_for_one_reader_and_its_options_are_checked() -> None:
+    gauge = Gauge()
+    async with open_runtime() as rt:
+        sup = await tasks_of(rt)
+        for options, said in [
+            ({"max_concurrency": 0}, "max_concurrency"),
+            ({"max_concurrency": True}, "max_concurrency"),
+            ({"timeout": 0}, "timeout"),
+            ({"on_timeout": "wait"}, "on_timeout"),
+        ]:
+            with pytest.raises(ValueError, match=said):
+                TaskSupervisor.stream(sup, gauge.work, [1], **options)  # type: ignore[call-overload]
+        stream = TaskSupervisor.stream(sup, gauge.work, [2], timeout=None)
+        async with anyio.create_task_group() as group:
+            group.start_soon(anext, stream)
+            await all_tasks_blocked()
+            with pytest.raises(StreamClosed):
+                await anext(stream)
+        assert [r async for r in TaskSupervisor.stream(sup, gauge.work, [])] == []
+
+
+async def test_a_killed_task_says_so_and_the_supervisor_goes_on() -> None:
+    gauge = Gauge()
+    async with open_runtime() as rt:
+        await rt.start(Supervisor([Child("tasks", lambda: TaskSupervisor(name="tasks"))]))
+        sup: Any = rt.ref("tasks")
+        task = await TaskSupervisor.async_nolink(sup, gauge.work, 1000)
+        task.ref.kill()
+        assert await task.yield_() == Exited(KILLED)
+        assert await (await TaskSupervisor.async_nolink(sup, gauge.work, 1)).await_() == 1
