@@ -31,6 +31,7 @@ from .exits import (
     UnknownProcess,
     is_orderly,
 )
+from .groups import Groups, GroupWatch, Joined, Left, PubSub
 from .helper_tasks import TaskHandle
 from .inspection import ProcessInfo, process_info
 from .os_process import OsProcessHandle, OsProcessStuck, spawn_os_process
@@ -39,10 +40,13 @@ from .participant import Participant
 from .plain import Mailbox, Plain, spawn
 from .process import Process
 from .ref import NamedRef, Ref
+from .registry import Entry, KeyTaken, Registered, Registry, Unregistered, Via, via
 from .replies import Reply
 from .runtime import Runtime, Startable, current_runtime, open_runtime
 from .signals import IDLE, Address, Down, ExitSignal, Idle, Monitor
-from .timers import Timer, TimerFired
+from .state_machine import StateMachine
+from .tasks import Exited, Ok, Task, await_many, yield_many
+from .timers import Interval, Timer, TimerFired
 
 __all__ = [
     "IDLE",
@@ -60,18 +64,27 @@ __all__ = [
     "CallingSelf",
     "Crash",
     "Down",
+    "Entry",
     "Event",
     "EventBus",
     "Exit",
     "ExitReason",
     "ExitSignal",
+    "Exited",
+    "GroupWatch",
+    "Groups",
     "Idle",
     "Ignore",
+    "Interval",
+    "Joined",
+    "KeyTaken",
+    "Left",
     "Mailbox",
     "Monitor",
     "NameTaken",
     "NamedRef",
     "NotAHandler",
+    "Ok",
     "OsProcess",
     "OsProcessExited",
     "OsProcessHandle",
@@ -81,22 +94,30 @@ __all__ = [
     "Plain",
     "Process",
     "ProcessInfo",
+    "PubSub",
     "Reason",
     "ReceiveTimeout",
     "Ref",
     "Refuse",
+    "Registered",
+    "Registry",
     "Reply",
     "Runtime",
     "RuntimeClosed",
     "Shutdown",
     "StartFailed",
     "Startable",
+    "StateMachine",
     "Stop",
+    "Task",
     "TaskHandle",
     "Timer",
     "TimerFired",
     "TreeFailed",
     "UnknownProcess",
+    "Unregistered",
+    "Via",
+    "await_many",
     "current_runtime",
     "is_orderly",
     "log_events",
@@ -104,4 +125,6 @@ __all__ = [
     "process_info",
     "spawn",
     "spawn_os_process",
+    "via",
+    "yield_many",
 ]

@@ -34,6 +34,7 @@ from .signals import Address
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 P = ParamSpec("P")
+R = TypeVar("R")
 
 AWAIT_SECONDS: Final = 5.0
 """What ``await_`` and ``yield_`` wait unless told otherwise, as Elixir's."""
@@ -118,10 +119,10 @@ class Task(Generic[T]):
 
     @overload
     @staticmethod
-    def async_(function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Task[T]: ...
+    def async_(function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> Task[R]: ...
     @overload
     @staticmethod
-    def async_(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Task[T]: ...
+    def async_(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Task[R]: ...
     @staticmethod
     def async_(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task[Any]:
         """Start ``function(*args, **kwargs)`` in a process linked to the one that runs this code, at once.
@@ -137,10 +138,10 @@ class Task(Generic[T]):
 
     @overload
     @staticmethod
-    def start_nolink(function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Task[T]: ...
+    def start_nolink(function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> Task[R]: ...
     @overload
     @staticmethod
-    def start_nolink(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Task[T]: ...
+    def start_nolink(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Task[R]: ...
     @staticmethod
     def start_nolink(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task[Any]:
         """As ``async_``, linked to nobody: its crash is seen only by those who wait for it."""

@@ -1,5 +1,6 @@
 """Supervisors: children are started in order, restarted by OTP's rules, stopped in reverse."""
 
+from .consumer_supervisor import ConsumerSupervisor
 from .dynamic import DynamicSupervisor
 from .intensity import Intensity
 from .specs import (
@@ -17,9 +18,11 @@ from .specs import (
 )
 from .supervision import ChildCounts, ChildInfo, Supervision
 from .supervisor import FailedToStart, Supervisor
+from .task_supervisor import TIMEOUT, StreamClosed, StreamTimeout, TaskStream, TaskSupervisor
 from .tree import Node, tree
 
 __all__ = [
+    "TIMEOUT",
     "AutoShutdown",
     "BadChildSpec",
     "Child",
@@ -29,6 +32,7 @@ __all__ = [
     "ChildPresent",
     "ChildRestarting",
     "ChildRunning",
+    "ConsumerSupervisor",
     "DynamicSupervisor",
     "FailedToStart",
     "Intensity",
@@ -36,8 +40,12 @@ __all__ = [
     "Restart",
     "RestartLimitReached",
     "Strategy",
+    "StreamClosed",
+    "StreamTimeout",
     "Supervision",
     "Supervisor",
     "SupervisorError",
+    "TaskStream",
+    "TaskSupervisor",
     "tree",
 ]
