@@ -12,6 +12,7 @@
 
 "unique": one process a key. "duplicate": many, and a process may register a key several times: what ``dispatch`` is for.
 As in Elixir, registering links the process and the registry: if the registry crashes, those whose entries are lost end too.
+Unlike Elixir 1.14, listeners are not told of an ``unregister`` that found nothing.
 
 Its events:
 
@@ -137,8 +138,8 @@ class Registry(Table):
 
     def update_value(
         self, key: Hashable, change: Callable[[Any], T], *, owner: Address | NamedRef[Any] | None = None
-    ) -> T:
-        """Replace the value of one's own unique entry by ``change(value)``; returns the new one.
+    ) -> tuple[T, Any]:
+        """Replace the value of one's own unique entry by ``change(value)``; returns the new one and the old.
 
         Raises LookupError if that process does not have the key, ValueError in a duplicate registry.
         """
@@ -153,7 +154,7 @@ class Registry(Table):
         self._by_key[key] = [entry]
         entries = self._by_process[process]
         entries[entries.index(mine[0])] = entry
-        return new
+        return new, mine[0].value
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -310,6 +311,12 @@ class Via(NamedRef[A], Generic[A]):
             return None
         return found.process if found is not None else None
 
+    def _now(self) -> Ref[A]:
+        ref = self.resolve()
+        if ref is None:
+            raise UnknownProcess(self.name)
+        return ref
+
     def cast(self, method: Callable[Concatenate[A, P], object], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """As ``Ref.cast``; nobody there: a dead letter."""
         ref = self.resolve()
@@ -349,9 +356,7 @@ class Via(NamedRef[A], Generic[A]):
         return f"<via {self.name}>"
 
 
-def via(
-    registry: Registry | Ref[Registry] | NamedRef[Registry] | str, key: Hashable, value: object = None
-) -> Via[Any]:
+def via(registry: Registry | Ref[Registry] | NamedRef[Registry] | str, key: Hashable, value: object = None) -> Via[Any]:
     """A reference to whoever has ``key`` in a registry, looked up at each use; usable wherever a name or a ref is.
 
     As ``name=`` of a start or a child spec it registers the process, with ``value``, before its init runs; a key that is

@@ -12,10 +12,12 @@ round; code outside any process has nothing to be linked to. ``start_nolink`` do
 result nobody wants. A task that shall outlive or be stopped with something is started by a TaskSupervisor.
 
 All of it may be waited for by anybody and more than once. Cancelling who waits does not stop the task: ``shutdown`` does.
+The work sees the context variables as they were where it was started, and what it sets is its own, as in an asyncio task.
 """
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
@@ -26,8 +28,9 @@ import anyio
 
 from .exits import KILL, KILLED, NORMAL, SHUTDOWN, ActorExit, BadProcess, CallTimeout, Exit, Reason
 from .plain import Mailbox, Plain
-from .process import CURRENT
+from .process import BESIDE, CURRENT
 from .ref import Ref
+from .replies import IN_HAND
 from .runtime import SHUTDOWN_SECONDS, Runtime, current_runtime
 from .signals import Address
 
@@ -38,6 +41,12 @@ R = TypeVar("R")
 
 AWAIT_SECONDS: Final = 5.0
 """What ``await_`` and ``yield_`` wait unless told otherwise, as Elixir's."""
+
+
+_OF_THE_PROCESS: Final = frozenset[contextvars.ContextVar[Any]]((CURRENT, BESIDE, IN_HAND))
+"""What says which process runs: a task is a process of its own."""
+
+_UNSET: Final = object()
 
 
 @final
@@ -60,7 +69,7 @@ class Exited:
 class Job(Generic[T]):
     """A piece of work and where its result goes. For those who start tasks: TaskSupervisor, streams."""
 
-    __slots__ = ("_abandoned", "_args", "_function", "_kwargs", "_owner", "_ref", "name", "outcome")
+    __slots__ = ("_abandoned", "_args", "_context", "_function", "_kwargs", "_owner", "_ref", "name", "outcome")
 
     def __init__(
         self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any], *, owner: Address | None
@@ -72,6 +81,7 @@ class Job(Generic[T]):
         self._kwargs = kwargs
         self._owner = owner
         """Whom the task links to before it begins."""
+        self._context = contextvars.copy_context()
         self.name = str(getattr(function, "__name__", type(function).__name__))
         self.outcome: Ok[T] | None = None
         self._ref: Ref[Any] | None = None
@@ -95,6 +105,9 @@ class Job(Generic[T]):
                     me.link(self._owner)
                 except ActorExit as gone:
                     raise Exit(gone.reason) from None  # nobody is left who wants it
+            for variable, there in self._context.items():
+                if variable not in _OF_THE_PROCESS and variable.get(_UNSET) is not there:
+                    variable.set(there)
             value: Any = self._function(*self._args, **self._kwargs)
             if inspect.isawaitable(value):
                 value = await value

@@ -40,12 +40,15 @@ from ..runtime import (
     ExitReason,
     Mailbox,
     NamedRef,
+    Plain,
     Process,
     Ref,
+    Runtime,
     Startable,
-    spawn,
+    UnknownProcess,
 )
 from ..runtime.process import CURRENT
+from ..runtime.ref import process_of
 from ..runtime.tasks import Exited, Job, Ok, Task
 from .dynamic import DynamicSupervisor
 from .specs import Restart
@@ -215,6 +218,21 @@ def _process_of_job(job: Job[Any]) -> Startable:
     return job.process()
 
 
+def _beside(whom: Address | NamedRef[Any], function: Callable[[Mailbox], Awaitable[object]]) -> Ref[Any]:
+    """A plain process in the same runtime, also from code that is outside of it, such as a request's handler.
+
+    Raises UnknownProcess if nobody has the name.
+    """
+    if isinstance(whom, NamedRef):
+        ref = whom.resolve()
+        if ref is None:
+            raise UnknownProcess(whom.name)
+        whom = ref
+    runtime = process_of(whom).kernel.runtime
+    assert isinstance(runtime, Runtime)
+    return runtime.launch(Plain(function))
+
+
 async def _started(supervisor: Ref[TaskSupervisor] | NamedRef[Any], job: Job[Any]) -> Task[Any]:
     try:
         ref = await supervisor.call(DynamicSupervisor.start_child, job)
@@ -266,7 +284,7 @@ class TaskStream(Generic[I, T]):
         self._function = function
         self._bell = _Bell()
         """Rung when a task has ended, the time of one is over, or an input has come."""
-        self._input = _Feed(items, self._bell) if isinstance(items, AsyncIterable) else _OneByOne(items)
+        self._input = _Feed(items, self._bell, supervisor) if isinstance(items, AsyncIterable) else _OneByOne(items)
         self._exhausted = False
         self._limit = limit
         self._ordered = ordered
@@ -382,7 +400,7 @@ class TaskStream(Generic[I, T]):
                     await one.task.ref.ended()
             bell.ring()
 
-        spawn(watch)
+        _beside(one.task.ref, watch)
 
     def _watch_reader(self) -> None:
         """If the process that reads ends between two reads, its tasks end too."""
@@ -397,7 +415,7 @@ class TaskStream(Generic[I, T]):
             for process in tuple(tasks):
                 process.exit_signal(None, KILL)
 
-        self._guard = spawn(guard)
+        self._guard = _beside(reader.address, guard)
 
     def _kill(self) -> None:
         self._closed = True
@@ -459,8 +477,9 @@ class _OneByOne(Generic[I]):
 class _Feed(Generic[I]):
     """An async iterable, read by a process of its own: results do not wait for the next input, nor it for them."""
 
-    def __init__(self, items: AsyncIterable[I], bell: _Bell) -> None:
+    def __init__(self, items: AsyncIterable[I], bell: _Bell, supervisor: Ref[TaskSupervisor] | NamedRef[Any]) -> None:
         self._items = items
+        self._supervisor = supervisor
         self._bell = bell
         self._process: Ref[Any] | None = None
         self._found: list[I] = []
@@ -477,7 +496,7 @@ class _Feed(Generic[I]):
         if self._ended:
             raise _Exhausted
         if self._process is None:
-            self._process = spawn(self._read)
+            self._process = _beside(self._supervisor, self._read)
         self._process.send(_More())
         return ()
 

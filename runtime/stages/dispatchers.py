@@ -185,7 +185,9 @@ class PartitionDispatcher(Dispatcher):
             raise BadSubscription(f"partition={name!r} is none of {known}: subscribe with one of these")
         taken = partition.subscription
         if taken is not None and taken.consumer.alive:
-            raise BadSubscription(f"partition {name!r} is taken by {taken.consumer.label}: a partition has one consumer")
+            raise BadSubscription(
+                f"partition {name!r} is taken by {taken.consumer.label}: a partition has one consumer"
+            )
         partition.subscription = subscription
         partition.demand = 0
 

@@ -89,7 +89,10 @@ class Outlet:
     # --- consumers ----------------------------------------------------------------------------------------------
 
     async def heard(
-        self, message: Join | Ask | Leave, joined: Callable[[Subscription], Any], left: Callable[[Reason, Subscription], Any]
+        self,
+        message: Join | Ask | Leave,
+        joined: Callable[[Subscription], Any],
+        left: Callable[[Reason, Subscription], Any],
     ) -> None:
         """Something a consumer says."""
         subscription = message.subscription
@@ -120,7 +123,9 @@ class Outlet:
                 return True
         return False
 
-    async def _lose(self, subscription: Subscription, reason: Reason, left: Callable[[Reason, Subscription], Any]) -> None:
+    async def _lose(
+        self, subscription: Subscription, reason: Reason, left: Callable[[Reason, Subscription], Any]
+    ) -> None:
         self._host.demonitor(self._monitors.pop(subscription))
         self._dispatcher.cancel(subscription)
         self._emit("cancelled", subscription, reason=reason)

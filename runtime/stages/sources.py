@@ -1,6 +1,6 @@
 """A producer of what an iterable gives.
 
-    await rt.start(Source(open("log.txt")), name="lines")           # or an async iterable
+await rt.start(Source(open("log.txt")), name="lines")           # or an async iterable
 """
 
 from __future__ import annotations

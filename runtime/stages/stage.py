@@ -101,7 +101,9 @@ class _Staged(Actor):
             if method is not None and not inspect.iscoroutinefunction(method):
                 raise BadProcess(f"{kind}.{callback} must be written with async def")
         if self.concurrency != 1:
-            raise BadProcess(f"{kind}.concurrency is {self.concurrency}: a stage keeps its events in order, one at a time")
+            raise BadProcess(
+                f"{kind}.concurrency is {self.concurrency}: a stage keeps its events in order, one at a time"
+            )
         started = super().__start__(runtime, parent, name)
         self._prepare()
         # The messages of the pipeline are not the user's to handle, whatever their handle_info does.
@@ -285,7 +287,10 @@ class Stage(_Consuming, _Producing, Generic[E, O]):
 
     def statistics(self) -> dict[str, int]:
         """See ``Producer`` and ``Consumer``; ``queued``: events that wait for demand from below."""
-        return {**super().statistics(), "queued": sum(len(events) for whose, events in self.__queue if whose is not None)}
+        return {
+            **super().statistics(),
+            "queued": sum(len(events) for whose, events in self.__queue if whose is not None),
+        }
 
     def finish(self, reason: Reason = NORMAL) -> None:
         """Stop as soon as all that has come until now is worked on and handed out; consumers then see ``reason``."""

@@ -182,7 +182,9 @@ async def test_a_selector_that_takes_nothing_does_not_hold_up_the_producer() -> 
 
 async def test_partitions_get_their_own_events_in_order() -> None:
     async with open_runtime() as rt:
-        numbers = Numbers(dispatcher=PartitionDispatcher(["odd", "even"], hash=lambda n: "odd" if n % 2 else "even"), until=20)
+        numbers = Numbers(
+            dispatcher=PartitionDispatcher(["odd", "even"], hash=lambda n: "odd" if n % 2 else "even"), until=20
+        )
         producer = await rt.start(numbers)
         odd = Collect(Subscribe(producer, max_demand=3, partition="odd"))
         await rt.start(odd)

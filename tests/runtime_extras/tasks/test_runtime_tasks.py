@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import anyio
@@ -217,3 +218,24 @@ async def test_what_is_no_task_is_refused() -> None:
         assert isinstance(outcome, Exited)
         assert isinstance(outcome.reason, Crash)
         assert isinstance(outcome.reason.error, BadProcess)
+
+
+SETTING: ContextVar[str] = ContextVar("setting", default="none")
+
+
+async def test_a_task_sees_the_context_it_was_started_in_and_keeps_its_own() -> None:
+    async def look(say: str) -> tuple[str, str]:
+        seen = SETTING.get()
+        SETTING.set(say)
+        return seen, SETTING.get()
+
+    async with open_runtime() as rt:
+        token = SETTING.set("mine")
+        task = Task.async_(look, "its own")
+        SETTING.reset(token)
+        assert await task.await_() == ("mine", "its own")
+        assert SETTING.get() == "none"
+        owner = await rt.start(Owner())
+        inner = await owner.call(Owner.begin, 1)
+        await inner.await_()
+        assert inner.ref.label.startswith("after")

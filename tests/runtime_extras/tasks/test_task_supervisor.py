@@ -128,6 +128,43 @@ async def test_a_stream_runs_no_more_than_it_may_and_reads_no_further(ordered: b
         assert rt.statistics()["processes"] == 1
 
 
+async def test_the_input_is_read_when_elixir_reads_it() -> None:
+    """The order was recorded from Task.Supervisor.async_stream_nolink of Elixir 1.14, with the same sleeps."""
+    log: list[str] = []
+
+    def items() -> Iterator[int]:
+        for n in range(1, 7):
+            log.append(f"read {n}")
+            yield n
+
+    async def work(n: int) -> int:
+        await current_runtime().sleep(0.010)
+        return n
+
+    async with open_runtime() as rt:
+        sup = await tasks_of(rt)
+        async for result in TaskSupervisor.stream(sup, work, items(), max_concurrency=2):
+            assert isinstance(result, Ok)
+            log.append(f"got {result.value}")
+            await rt.sleep(0.030)
+    assert log == [
+        *[
+            "read 1",
+            "read 2",
+            "got 1",
+            "read 3",
+            "got 2",
+            "read 4",
+            "got 3",
+            "read 5",
+            "got 4",
+            "read 6",
+            "got 5",
+            "got 6",
+        ]
+    ]
+
+
 async def test_a_slow_reader_holds_the_stream_back() -> None:
     gauge = Gauge()
     async with open_runtime() as rt:
@@ -177,7 +214,9 @@ async def test_a_break_ends_the_tasks_of_the_stream() -> None:
     gauge = Gauge()
     async with open_runtime() as rt:
         sup = await tasks_of(rt)
-        async for _ in TaskSupervisor.stream(sup, gauge.work, gauge.items(1, 1000, 1000), max_concurrency=3, timeout=None):
+        async for _ in TaskSupervisor.stream(
+            sup, gauge.work, gauge.items(1, 1000, 1000), max_concurrency=3, timeout=None
+        ):
             break
         await all_tasks_blocked()
         assert gauge.running == 0
@@ -286,6 +325,29 @@ async def test_an_async_input_is_closed_when_the_stream_is_and_its_error_comes_o
         await all_tasks_blocked()
         assert closed == [True]
         assert rt.statistics()["processes"] == 1
+
+
+async def test_a_stream_may_be_read_outside_the_block_as_in_a_request_s_handler() -> None:
+    gauge = Gauge()
+    ready, done = anyio.Event(), anyio.Event()
+    found: list[Any] = []
+
+    async def lifespan() -> None:
+        async with open_runtime() as rt:
+            found.append(await rt.start(TaskSupervisor()))
+            ready.set()
+            await done.wait()
+
+    async def items() -> AsyncIterator[float]:
+        yield 1.0
+        yield 2.0
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(lifespan)
+        await ready.wait()
+        stream = TaskSupervisor.stream(found[0], gauge.work, items(), max_concurrency=2)
+        assert [result async for result in stream] == [Ok(1.0), Ok(2.0)]
+        done.set()
 
 
 async def test_what_reading_the_input_raises_comes_out_and_closes_the_stream() -> None:
