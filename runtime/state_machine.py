@@ -47,17 +47,17 @@ Its events:
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections import deque
 from collections.abc import Callable, Hashable
 from types import CoroutineType
-from typing import Any, ClassVar, Concatenate, Final, Generic, ParamSpec, TypeVar, cast, final
+from typing import Any, ClassVar, Final, Generic, TypeVar, cast, final
 
 from .actor import Actor
 from .exits import BadProcess, NotAHandler, Reason, Refuse
 from .process import REDUCTIONS, Body, Process
 from .runtime import Runtime
+from .state_handlers import StateHandler, event, handlers_of, in_state
 from .timers import Timer
 from .transitions import (
     POSTPONE,
@@ -122,50 +122,8 @@ __all__ = [
 ]
 
 S = TypeVar("S")
-M = TypeVar("M", bound="StateMachine[Any]")
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _UNSET: Final = object()
-
-
-def event(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:
-    """Declare a message that is handled by state. The method gives its name, arguments and reply; its body never runs."""
-    parameters = inspect.signature(method)
-    plain = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters.parameters.values())
-    count = len(parameters.parameters) - 1
-
-    @functools.wraps(method)
-    async def deliver(self: StateMachine[Any], /, *args: Any, **kwargs: Any) -> None:
-        if kwargs or not plain or len(args) != count:
-            try:
-                bound = parameters.bind(self, *args, **kwargs)
-            except TypeError as error:
-                self.__turn_down__(method, error)
-                return
-            bound.apply_defaults()
-            args = bound.args[1:] + tuple(bound.kwargs.values())
-        await self.__deliver__(deliver, args)
-
-    return cast(Callable[Concatenate[M, P], R], deliver)
-
-
-@final
-class StateHandler:
-    """A method that handles the events of some states. It is no message: nobody outside can call it."""
-
-    __slots__ = ("function", "states")
-
-    def __init__(self, function: Callable[[Any, StateEvent], object], states: tuple[Hashable, ...]) -> None:
-        self.function = function
-        self.states = states
-
-
-def in_state(*states: Hashable) -> Callable[[Callable[[Any, Any], object]], StateHandler]:
-    """The method handles what happens in these states: ``def m(self, event) -> Transition | None``, plain or async."""
-    if not states:
-        raise TypeError("in_state needs a state: write @in_state('locked')")
-    return lambda function: StateHandler(function, states)
 
 
 class _Running:
@@ -212,16 +170,7 @@ class StateMachine(Actor, Generic[S]):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        named: dict[str, StateHandler] = {}
-        for base in reversed(cls.__mro__):
-            named.update({name: found for name, found in vars(base).items() if isinstance(found, StateHandler)})
-        handlers: dict[Hashable, Callable[[Any, StateEvent], object]] = {}
-        for handler in named.values():
-            for state in handler.states:
-                if state in handlers:
-                    raise TypeError(f"{cls.__name__} has two handlers for state {state!r}")
-                handlers[state] = handler.function
-        cls.__handlers = handlers
+        cls.__handlers = handlers_of(cls)
         cls.__own_handle_event = any(
             "handle_event" in vars(base) for base in cls.__mro__[: cls.__mro__.index(StateMachine)]
         )
@@ -416,11 +365,8 @@ class StateMachine(Actor, Generic[S]):
             if isinstance(answer, Unhandled):
                 answer = self.__checked(event, await self.handle_event(event))
         except Refuse as refusal:
-            if not isinstance(event, Called):
-                raise BadTransition(
-                    f"there is no caller to refuse: {refusal.error!r} was refused to {event!r}"
-                ) from refusal
-            event.reply.refuse(refusal.error)
+            if isinstance(event, Called):
+                event.reply.refuse(refusal.error)
             return Keep()
         if not isinstance(answer, Unhandled):
             return answer

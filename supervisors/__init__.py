@@ -18,7 +18,8 @@ from .specs import (
 )
 from .supervision import ChildCounts, ChildInfo, Supervision
 from .supervisor import FailedToStart, Supervisor
-from .task_supervisor import TIMEOUT, StreamClosed, StreamTimeout, TaskStream, TaskSupervisor
+from .task_stream import TIMEOUT, StreamClosed, StreamTimeout, TaskStream
+from .task_supervisor import TaskSupervisor
 from .tree import Node, tree
 
 __all__ = [
