@@ -89,7 +89,7 @@ class TaskStream(Generic[I, T]):
     ) -> None:
         self._running: deque[_Running[I]] = deque()
         """In order of their start."""
-        self._closed = False
+        self._closed = True  # there is nothing to end yet
         self._reading = False
         limit = max_concurrency if max_concurrency is not None else os.cpu_count() or 1
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -111,6 +111,7 @@ class TaskStream(Generic[I, T]):
         self._guard: Ref[Any] | None = None
         self._tasks: set[Process] = set()
         """Those that are alive; the guard has the same set."""
+        self._closed = False
 
     def __aiter__(self) -> Self:
         return self
@@ -151,7 +152,7 @@ class TaskStream(Generic[I, T]):
                 self._tasks = {process for process in self._tasks if not process.gone}
 
     def __del__(self) -> None:
-        if self._running:
+        if not self._closed:
             self._kill()
 
     def statistics(self) -> dict[str, int]:

@@ -1,4 +1,11 @@
-"""The producing side of a stage: its consumers, its buffer, and the demand that has not been met."""
+"""The producing side of a stage: its consumers, its buffer, and the demand that has not been met.
+
+Its events:
+
+    runtime.stage.subscribed     producer, consumer
+    runtime.stage.cancelled      producer, consumer, reason       also when the consumer has ended
+    runtime.stage.dropped        stage, count                     the buffer was full
+"""
 
 from __future__ import annotations
 

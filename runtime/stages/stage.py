@@ -25,11 +25,7 @@ They are actors: they have methods, links, timers and supervisors like any other
 flow, a stage that crashes takes those below along, and they subscribe anew. What a stage had handed to a consumer that died
 is lost with it, as any message to the dead; everything else is kept for the next consumer, within the bound of the buffer.
 
-The events on the bus:
-
-    runtime.stage.subscribed     producer, consumer
-    runtime.stage.cancelled      producer, consumer, reason       also when the consumer has ended
-    runtime.stage.dropped        stage, count                     the buffer was full
+The events on the bus are listed in ``outlet``.
 """
 
 from __future__ import annotations
@@ -236,15 +232,11 @@ class Producer(_Producing, Generic[E]):
     demand: DemandMode = "forward"
     """"accumulate": demand is kept back until ``set_demand("forward")``: until all consumers of a broadcast are there."""
 
-    def _prepare(self) -> None:
-        super()._prepare()
-        if self.demand not in get_args(DemandMode):
-            raise BadProcess(f'{type(self).__name__}.demand is "forward" or "accumulate", not {self.demand!r}')
-
     async def handle_demand(self, demand: int) -> Iterable[E]:
         """Called when consumers can take ``demand`` more events. Return them, or fewer now and the rest by ``emit`` later.
 
-        It is not called again for what it has not delivered yet. What is too much waits in the buffer.
+        What was not delivered yet is not asked for again, also when the consumer that wanted it has gone: keep count of what
+        is owed, if you return less. What is too much waits in the buffer.
         """
         raise NotImplementedError(f"{type(self).__name__}.handle_demand")
 
@@ -258,6 +250,11 @@ class Producer(_Producing, Generic[E]):
     def emit(self, events: Iterable[E]) -> None:
         """Produce events, whether somebody asked or not: from a method, ``handle_info`` or a helper task."""
         self._emit(events)
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        if self.demand not in get_args(DemandMode):
+            raise BadProcess(f'{type(self).__name__}.demand is "forward" or "accumulate", not {self.demand!r}')
 
     async def _turn(self) -> None:
         assert self._outlet is not None
