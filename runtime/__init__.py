@@ -34,6 +34,7 @@ from .exits import (
 from .groups import Groups, GroupWatch, Joined, Left, PubSub
 from .helper_tasks import TaskHandle
 from .inspection import ProcessInfo, process_info
+from .named import Named
 from .os_process import OsProcessHandle, OsProcessStuck, spawn_os_process
 from .os_process_actor import OsProcess, OsProcessExited, OutputLine
 from .participant import Participant
@@ -82,6 +83,7 @@ __all__ = [
     "Mailbox",
     "Monitor",
     "NameTaken",
+    "Named",
     "NamedRef",
     "NotAHandler",
     "Ok",

@@ -14,6 +14,7 @@ from dspex.runtime import (
     Down,
     Event,
     Mailbox,
+    Named,
     NameTaken,
     StartFailed,
     UnknownProcess,
@@ -22,7 +23,7 @@ from dspex.runtime import (
 )
 from dspex.runtime.registry import Entry, KeyTaken, Registered, Registry, Unregistered, via
 from dspex.runtime.testing import all_tasks_blocked, assert_tree
-from dspex.supervisors import Child, Supervisor, tree
+from dspex.supervisors import Child, DynamicSupervisor, Supervisor, tree
 
 pytestmark = pytest.mark.anyio
 
@@ -321,3 +322,35 @@ async def test_a_key_made_before_any_runtime_is_looked_up_where_it_is_used() -> 
             assert repr(SINCE_BEFORE) == "<via r/'early'>"
             assert via("r", "early") == SINCE_BEFORE
             assert len({via("r", "early"), SINCE_BEFORE}) == 1
+
+
+async def test_each_child_of_a_dynamic_supervisor_may_have_a_key_of_its_own() -> None:
+    class Session(Member):
+        def __init__(self, user: str) -> None:
+            super().__init__()
+            self.user = user
+
+    async with open_runtime() as rt:
+        registry = Registry(name="r")
+        await rt.start(registry)
+        sessions = await rt.start(
+            DynamicSupervisor(lambda user: Named(Session(user), via("r", user)), restart="transient", intensity=5)
+        )
+        anna = await sessions.call(DynamicSupervisor.start_child, "anna")
+        await sessions.call(DynamicSupervisor.start_child, "ben")
+        with pytest.raises(StartFailed) as caught:
+            await sessions.call(DynamicSupervisor.start_child, "anna")
+        assert isinstance(caught.value, KeyTaken)
+        assert caught.value.ref == anna
+        assert registry.count() == 2
+        via("r", "anna").cast(Member.break_down)
+        await all_tasks_blocked()
+        assert registry.whereis("anna") not in (None, anna)  # restarted, under its key
+        named = await rt.start(Named(Member(), "m"))
+        assert rt.whereis("m") == named
+        other = await rt.start(Named(Member(), "m"), name="n")
+        assert rt.whereis("n") == other
+        with pytest.raises(NameTaken):
+            await rt.start(Named(Member(), "m"))
+        with pytest.raises(BadProcess, match="cannot be started"):
+            Named("x", "m")  # type: ignore[arg-type]
