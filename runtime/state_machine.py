@@ -86,6 +86,7 @@ from .transitions import (
     event_timeout,
     named_timeout,
     state_timeout,
+    timeout_at,
 )
 
 __all__ = [
@@ -119,6 +120,7 @@ __all__ = [
     "in_state",
     "named_timeout",
     "state_timeout",
+    "timeout_at",
 ]
 
 S = TypeVar("S")
@@ -203,6 +205,8 @@ class StateMachine(Actor, Generic[S]):
 
     def statistics(self) -> dict[str, int]:
         """Counts: events handled, state changes, postponed events, time-outs that are set."""
+        if self.__state is _UNSET:
+            return {"events": 0, "changes": 0, "postponed": 0, "timeouts": 0}
         return {
             "events": self.__handled,
             "changes": self.__changes,
@@ -435,6 +439,8 @@ class StateMachine(Actor, Generic[S]):
                     running.content = content
                     continue
                 seconds = 0.0
+            elif action.at is not None:
+                seconds = action.at - self.rt.now()
             elif action.seconds is None:
                 self.__stop_timer(clock)
                 continue

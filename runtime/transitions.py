@@ -42,7 +42,7 @@ class Called:
     args: tuple[Any, ...]
     """All arguments in the order of the signature, defaults filled in."""
     reply: Reply = field(compare=False)
-    """Answers the caller, now or later, from anywhere; for a cast it does nothing."""
+    """Answers the caller, now or later, from anywhere; for a cast it does nothing. ``reply.deadline`` is its caller's."""
     expects_reply: bool = True
     """False: it was cast."""
 
@@ -125,6 +125,7 @@ class SetTimeout:
     clock: Clock | Hashable
     seconds: float | None
     content: Any
+    at: float | None = None
 
 
 @final
@@ -158,6 +159,11 @@ def named_timeout(name: Clock | Hashable, seconds: float | None, content: Any = 
     if seconds is not None and not seconds >= 0:
         raise ValueError(f"a time-out is in seconds >= 0, or None to stop it, not {seconds!r}")
     return SetTimeout(name, seconds, content)
+
+
+def timeout_at(name: Clock | Hashable, when: float, content: Any = None) -> SetTimeout:
+    """As ``named_timeout``, at an absolute time in seconds of ``rt.now``; one that has passed is due at once."""
+    return SetTimeout(name, None, content, when)
 
 
 def cancel_timeout(name: Clock | Hashable) -> SetTimeout:

@@ -284,10 +284,8 @@ class Stage(_Consuming, _Producing, Generic[E, O]):
 
     def statistics(self) -> dict[str, int]:
         """See ``Producer`` and ``Consumer``; ``queued``: events that wait for demand from below."""
-        return {
-            **super().statistics(),
-            "queued": sum(len(events) for whose, events in self.__queue if whose is not None),
-        }
+        queue = self.__queue if self._inlet is not None else ()
+        return {**super().statistics(), "queued": sum(len(events) for whose, events in queue if whose is not None)}
 
     def finish(self, reason: Reason = NORMAL) -> None:
         """Stop as soon as all that has come until now is worked on and handed out; consumers then see ``reason``."""

@@ -48,6 +48,7 @@ from dspex.runtime.state_machine import (
     in_state,
     named_timeout,
     state_timeout,
+    timeout_at,
 )
 from dspex.runtime.testing import all_tasks_blocked
 from dspex.supervisors import Child, Supervisor, tree
@@ -295,6 +296,31 @@ async def test_a_timer_that_was_stopped_when_it_was_on_its_way_is_not_heard() ->
         ref.send("work")
         await rt.sleep(20)
     assert heard == [Info("set"), Info("work"), TimedOut(Clock.EVENT)]
+
+
+async def test_a_time_out_may_be_at_a_time() -> None:
+    heard: list[object] = []
+
+    class Alarm(StateMachine[str]):
+        initial = "on"
+
+        async def handle_event(self, event: sm.StateEvent) -> Transition[str] | None:
+            heard.append((event, round(self.rt.now() - begun, 3)))
+            if event == Info("set"):
+                return Keep(timeout_at("later", begun + 5, "x"), timeout_at("past", begun - 5, "y"))
+            return None
+
+    async with open_runtime() as rt:
+        begun = rt.now()
+        alarm = Alarm()
+        assert alarm.statistics() == {"events": 0, "changes": 0, "postponed": 0, "timeouts": 0}
+        ref = await rt.start(alarm)
+        await rt.sleep(2)
+        ref.send("set")
+        await rt.sleep(1)
+        assert alarm.statistics() == {"events": 2, "changes": 0, "postponed": 0, "timeouts": 1}
+        await rt.sleep(5)
+    assert heard == [(Info("set"), 2), (TimedOut("past", "y"), 2), (TimedOut("later", "x"), 5)]
 
 
 async def test_a_machine_under_a_supervisor_begins_anew_and_stops_in_order() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -390,3 +391,62 @@ async def test_a_killed_task_says_so_and_the_supervisor_goes_on() -> None:
         task.ref.kill()
         assert await task.yield_() == Exited(KILLED)
         assert await (await TaskSupervisor.async_nolink(sup, gauge.work, 1)).await_() == 1
+
+
+@pytest.mark.parametrize("seed", range(25))
+async def test_whatever_happens_to_a_stream_no_task_is_left_and_no_limit_is_passed(seed: int) -> None:
+    rng = random.Random(seed)
+    gauge = Gauge()
+    count = rng.randint(1, 25)
+    seconds: list[float] = [rng.choice([-1, 0.001, 0.1, 0.5, 1, 3]) for _ in range(count)]
+    limit, ordered = rng.randint(1, 6), rng.random() < 0.5
+    timeout = rng.choice([None, 0.7])
+    end = rng.choice(["all", "all", "break", "cancel", "raise"])
+
+    async def slowly() -> AsyncIterator[float]:
+        for n, s in enumerate(seconds):
+            gauge.read.append(n)
+            if rng.random() < 0.5:
+                await anyio.sleep(rng.choice([0, 0.2, 1]))
+            yield s
+
+    got: list[Any] = []
+
+    async def read(sup: Any) -> None:
+        items = slowly() if rng.random() < 0.5 else gauge.items(*seconds)
+        stream = TaskSupervisor.stream(
+            sup, gauge.work, items, max_concurrency=limit, ordered=ordered, timeout=timeout, on_timeout="kill_task"
+        )
+        async for result in stream:
+            got.append(result)
+            assert len(gauge.read) <= len(got) + limit + 1  # an async input may be one ahead
+            if rng.random() < 0.3:
+                await anyio.sleep(rng.choice([0, 0.3, 2]))
+            if len(got) > count // 2:
+                if end == "break":
+                    break
+                if end == "raise":
+                    raise InterruptedError
+                if end == "cancel":
+                    scope.cancel()
+
+    async with open_runtime() as rt:
+        sup = await tasks_of(rt)
+        with anyio.CancelScope() as scope:
+            if end == "raise":
+                with pytest.raises(InterruptedError):
+                    await read(sup)
+            else:
+                await read(sup)
+        await all_tasks_blocked()
+        assert gauge.running == 0
+        assert gauge.most <= limit
+        assert rt.statistics()["processes"] == 1
+        wanted = [
+            Exited(TIMEOUT) if timeout is not None and s > timeout else Ok(s) if s >= 0 else "crashed" for s in seconds
+        ]
+        seen = ["crashed" if isinstance(r, Exited) and isinstance(r.reason, Crash) else r for r in got]
+        if ordered:
+            assert seen == wanted[: len(seen)]
+        if end == "all":
+            assert sorted(map(repr, seen)) == sorted(map(repr, wanted))
