@@ -346,12 +346,6 @@ class Via(NamedRef[A], Generic[A]):
         """See ``Ref.until``."""
         return Via(self.registry, self.key, self.value, None, deadline)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Via) and other.name == self.name
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
     def __repr__(self) -> str:
         return f"<via {self.name}>"
 
@@ -386,4 +380,4 @@ def _called(registry: object) -> str:
         return registry
     if isinstance(registry, NamedRef):
         return cast("NamedRef[Any]", registry).name
-    return type(registry).__name__
+    return registry.label if isinstance(registry, Ref) else type(registry).__name__

@@ -2,6 +2,7 @@
 
 from .dispatchers import BroadcastDispatcher, DemandDispatcher, Dispatcher, PartitionDispatcher
 from .errors import BadSubscription, StageError, UnknownPartition, UnknownSubscription
+from .reading import reading
 from .sources import Source
 from .stage import Consumer, Producer, Stage
 from .subscriptions import Subscribe, Subscription
@@ -21,4 +22,5 @@ __all__ = [
     "Subscription",
     "UnknownPartition",
     "UnknownSubscription",
+    "reading",
 ]
