@@ -301,33 +301,39 @@ class StateMachine(Actor, Generic[S]):
         transition = await self.__ask(event)
         if isinstance(transition, Halt):
             return self.__halt(transition)
+        before, repeated = self.__state, isinstance(transition, Repeat)
+        after: Any = transition.state if isinstance(transition, Next) else before
+        changed = isinstance(transition, Next) and not before == after  # noqa: SIM201 - only == is asked of a state
+        if changed:
+            self.__require_handler(after)
+        # All of it is looked at before any of it is done.
         inserted: list[StateEvent] = []
         timeouts: list[SetTimeout | UpdateTimeout] = []
+        answers: list[Answer] = []
         postponed = False
         for action in transition.actions:
             if isinstance(action, Answer):
-                action.call.reply.send(action.value)
+                answers.append(action)
             elif isinstance(action, Postpone):
                 postponed = True
             elif isinstance(action, Insert):
                 inserted.append(action.event)
             else:
                 timeouts.append(self.__timeout(action))
+        for answer in answers:
+            answer.call.reply.send(answer.value)
         if postponed:
             self.__postponed.append(event)
         self.__stop_timer(Clock.EVENT)
-        before, enter = self.__state, isinstance(transition, Repeat)
-        if isinstance(transition, Next) and not before == transition.state:  # noqa: SIM201 - only == is asked of a state
-            self.__change(transition.state)
-            enter = True
+        if changed:
+            self.__change(after)
         self.__queue.extendleft(reversed(inserted))
-        if enter and self.state_enter and not await self.__enter(before, timeouts):
+        if (changed or repeated) and self.state_enter and not await self.__enter(before, timeouts):
             return False
         self.__set(timeouts)
         return True
 
     def __change(self, state: Any) -> None:
-        self.__require_handler(state)
         before, self.__state = self.__state, state
         self.__changes += 1
         self.__stop_timer(Clock.STATE)

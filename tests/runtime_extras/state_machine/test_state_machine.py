@@ -396,6 +396,32 @@ async def test_down_arrives_as_info_and_unknown_messages_are_reported() -> None:
     assert len(heard) == 1
 
 
+class Answering:
+    def __init__(self, kind: Any, what: str) -> None:
+        self.kind = kind
+        self.what = what
+
+    def with_answer(self, call: Called) -> Any:
+        answer = Answer(call, "done")
+        return self.kind(self.what, answer) if self.kind is Next else self.kind(answer, self.what)
+
+
+async def test_a_crash_on_entering_the_first_state_comes_after_the_start_as_in_gen_statem() -> None:
+    class Bad(Door):
+        state_enter = True
+
+        @in_state("locked")
+        def locked(self, event: sm.StateEvent) -> Transition[str] | None:
+            raise OSError("no hinge")
+
+    async with open_runtime() as rt:
+        bad = Bad()
+        ref = await rt.start(bad)
+        await ref.ended()
+        assert isinstance(ref.exit_reason, Crash)
+        assert isinstance(bad.ended, Crash)  # terminate ran
+
+
 async def test_what_breaks_a_rule_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match="two handlers for state 'a'"):
 
@@ -426,6 +452,9 @@ async def test_what_breaks_a_rule_is_refused_by_name() -> None:
 
         @in_state("a")
         def a(self, event: sm.StateEvent) -> Any:
+            if isinstance(self.says, Answering):
+                assert isinstance(event, Called)
+                return self.says.with_answer(event)  # nobody is answered by a transition that cannot be made
             return self.says
 
     with pytest.raises(BadProcess, match="has no state yet"):
@@ -440,6 +469,8 @@ async def test_what_breaks_a_rule_is_refused_by_name() -> None:
             (Next("b"), "no handler for state 'b'; there are: 'a'"),
             ("b", "a handler returns Next"),
             (Keep("later"), "is no action"),  # type: ignore[arg-type]
+            (Answering(Next, "b"), "no handler for state 'b'"),
+            (Answering(Keep, "later"), "is no action"),
         ]:
             typo = Typo()
             typo.says = says
