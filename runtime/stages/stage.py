@@ -87,6 +87,12 @@ class _Staged(Actor):
             counts |= self._outlet.statistics()
         return counts
 
+    def tree_detail(self) -> str:
+        """What flows."""
+        counts = self.statistics()
+        shown = ("consumed", "queued", "produced", "buffered", "dropped")
+        return ", ".join(f"{counts[what]} {what}" for what in shown if counts.get(what))
+
     # --- the inside ---------------------------------------------------------------------------------------------
 
     def __start__(self, runtime: Runtime, parent: Process, name: str | None) -> tuple[Process, Body]:

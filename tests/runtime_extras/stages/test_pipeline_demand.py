@@ -64,6 +64,7 @@ async def test_a_stage_works_only_for_who_asks() -> None:
         assert numbers.next == 10
         assert double.batches == []
         assert double.statistics()["queued"] == 10
+        assert (numbers.tree_detail(), double.tree_detail()) == ("10 produced", "10 queued")
         collect = Collect(Subscribe(middle, max_demand=7, min_demand=0, demand="manual"))
         ref = await rt.start(collect)
         await all_tasks_blocked()
