@@ -311,11 +311,20 @@ class Via(NamedRef[A], Generic[A]):
             return None
         return found.process if found is not None else None
 
-    def _now(self) -> Ref[A]:
+    def resolved(self) -> Ref[A]:
+        """As ``resolve``; raises UnknownProcess if nobody has the key, RuntimeClosed if no runtime is there to look in."""
         ref = self.resolve()
         if ref is None:
+            self.require_open()
             raise UnknownProcess(self.name)
         return ref
+
+    _now = resolved
+
+    def require_open(self) -> None:
+        """Raises RuntimeClosed if the registry is to be looked up in the current runtime and there is none."""
+        if isinstance(self.registry, str):
+            current_runtime()
 
     def cast(self, method: Callable[Concatenate[A, P], object], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """As ``Ref.cast``; nobody there: a dead letter."""
@@ -323,7 +332,10 @@ class Via(NamedRef[A], Generic[A]):
         if ref is not None:
             ref.cast(method, *args, **kwargs)
         else:
-            current_runtime().events.emit("runtime.dead_letter", process=self.name, kind="cast")
+            where = self.registry
+            runtime = current_runtime() if isinstance(where, str) else _runtime_here()
+            if runtime is not None:
+                runtime.events.emit("runtime.dead_letter", process=self.name, kind="cast")
 
     def inside(self, runtime: Runtime) -> Via[A]:
         """The same key, its registry looked up in this runtime."""
