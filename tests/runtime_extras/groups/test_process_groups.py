@@ -119,9 +119,9 @@ async def test_a_watcher_that_ends_is_forgotten_and_so_is_everything_else() -> N
         b.kill()
         await all_tasks_blocked()
         assert scope.statistics() == {"groups": 0, "members": 0, "watchers": 0}
-        assert [(e.name.rpartition(".")[2], e.data["process"]) for e in heard] == [
-            ("joined", b.label),
-            ("left", b.label),
+        assert [(e.name, e.data["process"]) for e in heard] == [
+            ("runtime.groups.joined", b.label),
+            ("runtime.groups.left", b.label),
         ]
 
 

@@ -159,7 +159,7 @@ async def test_listeners_and_the_bus_hear_of_registrations() -> None:
             Registered("r", "l", a, 2),
             Unregistered("r", "l", a),
         ]
-    assert [e.name.rpartition(".")[2] for e in heard] == ["registered", "unregistered"] * 2
+    assert [e.name for e in heard] == ["runtime.registry.registered", "runtime.registry.unregistered"] * 2
     assert heard[0].data == {"registry": "r", "process": a.label}
 
 

@@ -125,9 +125,9 @@ async def test_a_call_that_a_state_does_not_answer_is_refused_and_said() -> None
             await door.call(Door.push, "")
         assert await door.call(Door.push, "1234")
         assert tree(rt).find("door").detail == "state 'open'"  # type: ignore[union-attr]
-    assert [(e.name.rpartition(".")[2], e.data.get("method"), e.data.get("after")) for e in heard] == [
-        ("unexpected", "Door.look", None),
-        ("changed", None, "open"),
+    assert [(e.name, e.data.get("method"), e.data.get("after")) for e in heard] == [
+        ("runtime.state_machine.unexpected", "Door.look", None),
+        ("runtime.state_machine.changed", None, "open"),
     ]
 
 
