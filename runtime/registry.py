@@ -131,9 +131,10 @@ class Registry(Table):
     ) -> None:
         """Take away the entries of that process under ``key`` whose value is wanted: unregister_match."""
         process = self._whom(owner)
-        for entry in [e for e in self._by_process.get(process, ()) if e.key == key and wanted(e.value)]:
+        unwanted = [e for e in self._by_process.get(process, ()) if e.key == key and wanted(e.value)]
+        for entry in unwanted:
             self._remove(entry)
-        if process not in self._by_process:
+        if unwanted and process not in self._by_process:
             self.ref.process.unlink(process)
 
     def update_value(
@@ -268,7 +269,7 @@ class Registry(Table):
             if isinstance(to, NamedRef):
                 to = to.resolve()
             if to is not None and to.alive:
-                Ref[Any](self._whom(to)).send(message)
+                Ref[Any](process_of(to)).send(message)
 
     @property
     def _title(self) -> str:

@@ -56,7 +56,9 @@ class Table(Actor):
         return super().__start__(runtime, parent, name or self._name)
 
     def _whom(self, given: Address | NamedRef[Any] | None) -> Process:
-        """The process meant: the one given, else the one that runs this code."""
+        """The process meant: the one given, else the one that runs this code. Raises UnknownProcess if the table is gone."""
+        if not self.ref.alive:
+            raise UnknownProcess(self.ref.label)
         if isinstance(given, NamedRef):
             holder = given.holder()
             if holder is None:

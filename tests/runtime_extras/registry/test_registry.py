@@ -179,6 +179,8 @@ async def test_a_registry_that_crashes_takes_its_entries_holders_along_and_one_t
             Registry.at("r")
         with pytest.raises(UnknownProcess):
             Registry.at(ref)
+        with pytest.raises(UnknownProcess):
+            registry.register("l", owner=b)  # an object that was kept says so too
 
 
 async def test_metadata_is_kept_with_the_registry() -> None:
