@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from dspex.runtime import NOPROC, NORMAL, SHUTDOWN, Crash, Runtime, Shutdown, open_runtime
-from dspex.runtime.stages import Source, Subscribe
+from dspex.runtime import NOPROC, NORMAL, SHUTDOWN, Crash, Refuse, Runtime, Shutdown, open_runtime
+from dspex.runtime.stages import Source, StageError, Subscribe, Subscription
 from dspex.runtime.testing import all_tasks_blocked
 from dspex.supervisors import Child, Supervisor
 from pipeline_flows import Collect, Double, Numbers, Shy
@@ -214,3 +214,17 @@ async def test_a_crash_reaches_a_permanent_consumer_with_its_reason() -> None:
         await consumer.ended()
         assert isinstance(consumer.exit_reason, Crash)
         assert isinstance(consumer.exit_reason.error, RuntimeError)
+
+
+async def test_a_refusal_in_the_middle_of_a_pipeline_is_a_crash_and_no_silent_loss() -> None:
+    class Picky(Collect):
+        async def handle_events(self, events: list[int], subscription: Subscription) -> None:
+            raise Refuse(ValueError("not these"))
+
+    async with open_runtime() as rt:
+        producer = await rt.start(Numbers(until=3))
+        picky = await rt.start(Picky(Subscribe(producer)))
+        await picky.ended()
+        assert isinstance(picky.exit_reason, Crash)
+        assert isinstance(picky.exit_reason.error, StageError)
+        assert isinstance(picky.exit_reason.error.__cause__, Refuse)
