@@ -34,20 +34,25 @@ from .exits import (
     WrongThread,
     is_orderly,
 )
+from .groups import Groups, GroupWatch, Joined, Left, PubSub
 from .helper_tasks import TaskHandle
 from .inspection import ProcessInfo, get_state, process_info, replace_state, resume, suspend, trace
 from .multi_call import MultiReply, Refs, multi_call, multi_cast
+from .named import Named
 from .os_process import OsProcessHandle, OsProcessStuck, spawn_os_process
 from .os_process_actor import OsProcess, OsProcessExited, OutputLine
 from .participant import Participant
 from .plain import Mailbox, Plain, spawn
 from .process import Process, ProcessStatistics
 from .ref import NamedRef, Ref
+from .registry import Entry, KeyTaken, Registered, Registry, Unregistered, Via, via
 from .replies import Reply
 from .runtime import Runtime, Startable, current_runtime, open_runtime
 from .signals import IDLE, Address, Down, ExitSignal, Idle, Monitor
+from .state_machine import StateMachine
+from .tasks import Exited, Ok, Task, await_many, yield_many
 from .threads import FromThread, in_abandoned_thread, in_thread
-from .timers import Timer, TimerFired
+from .timers import Interval, Timer, TimerFired
 from .tracing import Traced, Tracer
 
 __all__ = [
@@ -66,21 +71,31 @@ __all__ = [
     "CallingSelf",
     "Crash",
     "Down",
+    "Entry",
     "Event",
     "EventBus",
     "Exit",
     "ExitReason",
     "ExitSignal",
+    "Exited",
     "FromThread",
+    "GroupWatch",
+    "Groups",
     "Idle",
     "Ignore",
+    "Interval",
+    "Joined",
+    "KeyTaken",
+    "Left",
     "Mailbox",
     "MailboxFull",
     "Monitor",
     "MultiReply",
     "NameTaken",
+    "Named",
     "NamedRef",
     "NotAHandler",
+    "Ok",
     "OsProcess",
     "OsProcessExited",
     "OsProcessHandle",
@@ -92,18 +107,23 @@ __all__ = [
     "Process",
     "ProcessInfo",
     "ProcessStatistics",
+    "PubSub",
     "Reason",
     "ReceiveTimeout",
     "Ref",
     "Refs",
     "Refuse",
+    "Registered",
+    "Registry",
     "Reply",
     "Runtime",
     "RuntimeClosed",
     "Shutdown",
     "StartFailed",
     "Startable",
+    "StateMachine",
     "Stop",
+    "Task",
     "TaskHandle",
     "Timer",
     "TimerFired",
@@ -111,7 +131,10 @@ __all__ = [
     "Tracer",
     "TreeFailed",
     "UnknownProcess",
+    "Unregistered",
+    "Via",
     "WrongThread",
+    "await_many",
     "current_runtime",
     "get_state",
     "in_abandoned_thread",
@@ -128,4 +151,6 @@ __all__ = [
     "spawn_os_process",
     "suspend",
     "trace",
+    "via",
+    "yield_many",
 ]

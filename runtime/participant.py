@@ -10,7 +10,7 @@ from .process import BESIDE, Process
 from .ref import NamedRef, Ref, process_of
 from .runtime import Runtime, Startable
 from .signals import Address, Monitor
-from .timers import Timer
+from .timers import Interval, Timer
 
 S = TypeVar("S", bound=Startable)
 M = TypeVar("M")
@@ -85,7 +85,11 @@ class Participant:
         """As ``send_after``, but what arrives is TimerFired(timer, message), so that timers can be told apart."""
         return self.rt.start_timer(seconds, to, message)
 
-    async def start_link(self, child: S, *, name: str | None = None) -> Ref[S]:
+    def send_interval(self, seconds: float, to: Address | NamedRef[Any], message: object) -> Interval:
+        """Send a plain message every ``seconds``; ``cancel()`` on what is returned. It ends with the receiver."""
+        return self.rt.send_interval(seconds, to, message)
+
+    async def start_link(self, child: S, *, name: str | NamedRef[Any] | None = None) -> Ref[S]:
         """Start a process of which this one is the parent: linked, and ordered to terminate when this one ends.
 
         Raises StartFailed, NameTaken, BadProcess. As in OTP, a child that fails to start also sends its exit signal: a

@@ -31,7 +31,7 @@ from .bounded import Overflow, check_limit
 from .exits import NORMAL, BadProcess, Crash, Exit, Ignore, Reason, StartFailed, Stop
 from .participant import Participant
 from .process import Body, Process
-from .ref import Ref
+from .ref import NamedRef, Ref
 from .runtime import SHUTDOWN_SECONDS, Runtime, current_runtime
 
 Ts = TypeVarTuple("Ts")
@@ -124,7 +124,7 @@ def _refused(process: Process, reason: Reason) -> Reason:
 def spawn(
     function: Callable[[Mailbox, *Ts], Awaitable[object]],
     *args: *Ts,
-    name: str | None = None,
+    name: str | NamedRef[Any] | None = None,
     trap_exit: bool = False,
 ) -> Ref[Any]:
     """Start a plain process in the current runtime, at once, without waiting: erlang:spawn/1.

@@ -290,6 +290,14 @@ class NamedRef(Generic[A]):
         """The process that has the name, also while it is ending: for the rooms that build on processes."""
         return self._kernel.names.get(self.name)
 
+    def inside(self, runtime: Any) -> NamedRef[A]:
+        """The same name, looked up in this runtime: for what happens in no process, such as a timer."""
+        return self
+
+    def claim(self, process: Process) -> None:
+        """Give a process that is about to start this name; ``launch`` raises NameTaken if it has a holder."""
+        process.name = self.name
+
     def resolved(self) -> Ref[A]:
         """As ``resolve``; raises UnknownProcess if nobody has the name, RuntimeClosed."""
         ref = self.resolve()

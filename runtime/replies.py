@@ -38,6 +38,11 @@ class Reply:
         return self._bucket.when if self._bucket is not None else None
 
     @property
+    def expected(self) -> bool:
+        """False if the message was cast: nobody ever waited for an answer."""
+        return self._slot is not None
+
+    @property
     def abandoned(self) -> bool:
         """True once nobody waits any more: answered, timed out, caller cancelled."""
         return self._slot is None or self._slot.done()

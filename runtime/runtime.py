@@ -35,7 +35,7 @@ from .process import CURRENT, Body, Kernel, Process, launch
 from .ref import NamedRef, Ref, process_of
 from .signals import Address, ExitSignal
 from .threads import FromThread
-from .timers import Timer, TimerFired
+from .timers import Interval, Timer, TimerFired
 
 SHUTDOWN_SECONDS: Final = 5.0
 """What a process gets to stop in before it is killed, unless it says otherwise; as OTP's workers."""
@@ -84,8 +84,10 @@ class Runtime:
 
     # --- starting -----------------------------------------------------------------------------------------------
 
-    async def start(self, actor: S, *, name: str | None = None) -> Ref[S]:
+    async def start(self, actor: S, *, name: str | NamedRef[Any] | None = None) -> Ref[S]:
         """Start an actor or a supervisor at the top of the tree; returns when its ``init`` has succeeded.
+
+        ``name`` is a str, or a key in a registry: ``via(registry, key)``.
 
         A supervisor that gives up fails the block with TreeFailed. A lone actor that crashes does not: its callers,
         links and monitors learn of it.
@@ -97,10 +99,12 @@ class Runtime:
         link = bool(getattr(actor, "escalates", False))
         return await self.start_under(self._root, actor, name=name, link=link)
 
-    async def start_under(self, parent: Process, actor: S, *, name: str | None = None, link: bool = True) -> Ref[S]:
+    async def start_under(
+        self, parent: Process, actor: S, *, name: str | NamedRef[Any] | None = None, link: bool = True
+    ) -> Ref[S]:
         """Start with a parent of one's choice: what ``Actor.start_link`` and supervisors are made of."""
         _check_startable(actor)
-        process, body = actor.__start__(self, parent, name)
+        process, body = self._named(actor, parent, name)
         started = launch(self._kernel, process, body, link=parent if link else None)
         if parent is self._root:
             self._kernel.top[process] = actor.shutdown
@@ -122,15 +126,22 @@ class Runtime:
                 await process.ended()
             raise
 
-    def launch(self, startable: Startable, *, name: str | None = None) -> Ref[Any]:
+    def launch(self, startable: Startable, *, name: str | NamedRef[Any] | None = None) -> Ref[Any]:
         """Start at the top without waiting for it: what ``spawn`` is made of. Raises NameTaken, BadProcess, RuntimeClosed."""
         self._require_open()
         _check_startable(startable)
-        process, body = startable.__start__(self, self._root, name)
+        process, body = self._named(startable, self._root, name)
         launch(self._kernel, process, body)
         process.started = None  # nobody waits for it
         self._kernel.top[process] = startable.shutdown
         return Ref(process)
+
+    def _named(self, startable: Startable, parent: Process, name: str | NamedRef[Any] | None) -> tuple[Process, Body]:
+        if not isinstance(name, NamedRef):
+            return startable.__start__(self, parent, name)
+        process, body = startable.__start__(self, parent, None)
+        name.claim(process)
+        return process, body
 
     def _require_open(self) -> None:
         if self._closing:
@@ -196,8 +207,22 @@ class Runtime:
         """As ``send_after``; what arrives is TimerFired(timer, message)."""
         return self._timer(seconds, to, lambda timer: TimerFired(timer, message))
 
+    def send_interval(self, seconds: float, to: Address | NamedRef[Any], message: object) -> Interval:
+        """Send ``message`` every ``seconds``, until it is cancelled or the receiver ends. Raises ValueError for a time <= 0."""
+        self._kernel.require_open()
+        to = to.inside(self) if isinstance(to, NamedRef) else to
+        process = None if isinstance(to, NamedRef) else process_of(to)
+
+        def send() -> None:
+            receiver = to.holder() if isinstance(to, NamedRef) else process
+            if receiver is not None:
+                receiver.deliver((None, message, None, None, None))
+
+        return Interval(self._kernel, seconds, send, process)
+
     def _timer(self, seconds: float, to: Address | NamedRef[Any], message: Callable[[Timer], object]) -> Timer:
         self._kernel.require_open()
+        to = to.inside(self) if isinstance(to, NamedRef) else to
         process = None if isinstance(to, NamedRef) else process_of(to)
 
         def fire() -> None:

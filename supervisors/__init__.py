@@ -2,6 +2,7 @@
 
 from .backoff import Backoff
 from .branch import branch
+from .consumer_supervisor import ConsumerSupervisor
 from .dynamic import DynamicSupervisor
 from .intensity import Intensity
 from .partition import BadPartitionKey, PartitionRef, PartitionSupervisor, partition, partition_number
@@ -21,9 +22,12 @@ from .specs import (
 from .statistics import RestartNote, SupervisorStatistics
 from .supervision import ChildCounts, ChildInfo, Supervision
 from .supervisor import FailedToStart, Supervisor
+from .task_stream import TIMEOUT, StreamClosed, StreamTimeout, TaskStream
+from .task_supervisor import TaskSupervisor
 from .tree import Node, tree
 
 __all__ = [
+    "TIMEOUT",
     "AutoShutdown",
     "Backoff",
     "BadChildSpec",
@@ -35,6 +39,7 @@ __all__ = [
     "ChildPresent",
     "ChildRestarting",
     "ChildRunning",
+    "ConsumerSupervisor",
     "DynamicSupervisor",
     "FailedToStart",
     "Intensity",
@@ -45,10 +50,14 @@ __all__ = [
     "RestartLimitReached",
     "RestartNote",
     "Strategy",
+    "StreamClosed",
+    "StreamTimeout",
     "Supervision",
     "Supervisor",
     "SupervisorError",
     "SupervisorStatistics",
+    "TaskStream",
+    "TaskSupervisor",
     "branch",
     "partition",
     "partition_number",

@@ -116,8 +116,8 @@ class Child:
     """Say "supervisor" for a supervisor, so that it gets the time to stop its own children."""
     significant: bool = False
     """Its own end counts for ``auto_shutdown``; not for permanent children."""
-    name: str | None = None
-    """A registered name that every incarnation takes."""
+    name: str | NamedRef[Any] | None = None
+    """A registered name, or a key ``via`` a registry, that every incarnation takes."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id:  # pyright: ignore[reportUnnecessaryIsInstance]
