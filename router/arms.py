@@ -7,20 +7,23 @@ each request is told to the observer, if one has that name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import cast, final
+from typing import Any, cast, final
 
 from ..engine import Prediction
 from ..engine.actors import ProgramActor
-from ..legacy import LegacyPool
-from ..runtime import Actor, Ref, Reply
+from ..legacy import LegacyPool, LegacyResult
+from ..runtime import Actor, NamedRef, Ref, Reply
 from .outcomes import Observer, Outcome
 from .request import Answer, Engine, Request, Route
 
+Then = Callable[[Any, BaseException | None], None]
+"""Hears what an engine gave, or raised."""
+
 
 class Arm(Actor):
-    """Carries requests to one engine, each in a task of its own that ends when its caller goes away."""
+    """Carries requests to one engine. No task waits for the engine: a request is two callbacks."""
 
     engine: Engine
 
@@ -35,34 +38,46 @@ class Arm(Actor):
         """Run the request and answer. ``router``: whom to ask for another try, None if there is none to be had."""
         if reply.abandoned:
             return
-        task = self.task(self._run, request, reply, router)
-        reply.on_abandoned(task.cancel)
+        self._open += 1
+        reply.on_abandoned(self._closed)
+        began = self.rt.now()
+
+        def then(value: Any, error: BaseException | None) -> None:
+            if error is None:
+                try:
+                    answer = self.answer_of(request, value)
+                except Exception as unreadable:
+                    error = unreadable
+                else:
+                    self._served += 1
+                    reply.send(answer)
+                    self._tell(request, began, None, answer)
+                    return
+            self._fail(request, reply, router, began, error)
+
+        try:
+            self.begin(request, reply, then)
+        except Exception as error:
+            self._fail(request, reply, router, began, error)
+
+    def _closed(self) -> None:
+        self._open -= 1
+
+    def _fail(
+        self, request: Request, reply: Reply, router: Ref[Fallback] | None, began: float, error: BaseException
+    ) -> None:
+        self._failed += 1
+        if router is not None and isinstance(error, self._fallback_on) and reply.hand_over(router):
+            router.cast(Fallback.fall_back, request, reply, error)
+            request = replace(request, shadow=None)  # the other engine is being asked already
+        else:
+            reply.refuse(error)
+        self._tell(request, began, type(error).__name__, None)
 
     def ask(self, request: Request) -> Answer:
         """Run a request for one's own purposes: no fallback, and its outcome counts as a shadow's. Raises what it raises."""
         self.serve(replace(request, engine=self.engine, shadow=None, for_comparison=True), self.defer(), None)
         return cast(Answer, None)  # `serve` answers
-
-    async def _run(self, request: Request, reply: Reply, router: Ref[Fallback] | None) -> None:
-        self._open += 1
-        began = self.rt.now()
-        try:
-            answer = await self.answer(request)
-        except Exception as error:
-            self._failed += 1
-            name = type(error).__name__
-            if router is not None and isinstance(error, self._fallback_on) and reply.hand_over(router):
-                router.cast(Fallback.fall_back, request, reply, error)
-                request = replace(request, shadow=None)  # the other engine is being asked already
-            else:
-                reply.refuse(error)
-            self._tell(request, began, name, None)
-        else:
-            self._served += 1
-            reply.send(answer)
-            self._tell(request, began, None, answer)
-        finally:
-            self._open -= 1
 
     def _tell(self, request: Request, began: float, error: str | None, answer: Answer | None) -> None:
         if self._observer is None:
@@ -84,8 +99,15 @@ class Arm(Actor):
             ),
         )
 
-    async def answer(self, request: Request) -> Answer:
-        """Ask the engine. What it raises is the caller's, unless it allows for another try."""
+    def begin(self, request: Request, reply: Reply, then: Then) -> None:
+        """Have the engine asked. ``then`` is called with what it gave or raised, unless the caller has gone by then.
+
+        What is raised here is the caller's, as if the engine had raised it.
+        """
+        raise NotImplementedError
+
+    def answer_of(self, request: Request, value: Any) -> Answer:
+        """The answer made of what the engine gave."""
         raise NotImplementedError
 
     def statistics(self) -> Mapping[str, int]:
@@ -111,13 +133,14 @@ class NativeArm(Arm):
 
     engine = "native"
 
-    async def answer(self, request: Request) -> Answer:
-        """See ``Arm.answer``."""
-        name = request.program.native
-        assert name is not None
-        actor = self.rt.ref(name).until(request.deadline)
-        prediction: Prediction = await actor.call(ProgramActor.run, dict(request.inputs))
-        return Answer(prediction, Route(self.engine, request.reason, request.failed, self.rt.now() - request.since))
+    def begin(self, request: Request, reply: Reply, then: Then) -> None:
+        """See ``Arm.begin``."""
+        actor: NamedRef[ProgramActor] = self.rt.ref(request.program.native or "")
+        reply.delegate(actor.resolved(), ProgramActor.run, dict(request.inputs), then=then)
+
+    def answer_of(self, request: Request, value: Prediction) -> Answer:
+        """See ``Arm.answer_of``."""
+        return Answer(value, Route(self.engine, request.reason, request.failed, self.rt.now() - request.since))
 
 
 @final
@@ -126,20 +149,20 @@ class LegacyArm(Arm):
 
     engine = "legacy"
 
-    async def answer(self, request: Request) -> Answer:
-        """See ``Arm.answer``."""
-        name = request.program.legacy
-        assert name is not None
-        pool = self.rt.ref(name).until(request.deadline)
-        result = await pool.call(LegacyPool.run, request.program.name, request.inputs)
-        prediction = Prediction(**result.values)
+    def begin(self, request: Request, reply: Reply, then: Then) -> None:
+        """See ``Arm.begin``."""
+        pool: NamedRef[LegacyPool] = self.rt.ref(request.program.legacy or "")
+        reply.delegate(pool.resolved(), LegacyPool.run, request.program.name, request.inputs, then=then)
+
+    def answer_of(self, request: Request, value: LegacyResult) -> Answer:
+        """See ``Arm.answer_of``."""
         route = Route(
             self.engine,
             request.reason,
             request.failed,
             self.rt.now() - request.since,
-            worker=result.worker,
-            incarnation=result.incarnation,
-            worker_attempts=result.attempts,
+            worker=value.worker,
+            incarnation=value.incarnation,
+            worker_attempts=value.attempts,
         )
-        return Answer(prediction, route)
+        return Answer(Prediction(**value.values), route)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Final, Protocol, final
+from typing import Any, Final, Protocol, final
 
 from .backend import Slot
 from .deadlines import Bucket
-from .exits import NotAHandler
+from .exits import NOPROC, ActorExit, NotAHandler
 from .process import Process
-from .ref import process_of
+from .ref import Ref, process_of
 from .signals import Address
 
 
@@ -79,6 +79,36 @@ class Reply:
         slot = self._take()
         if slot is not None:
             slot.set_exception(error)
+
+    def delegate(
+        self,
+        ref: Ref[Any],
+        method: Callable[..., object],
+        /,
+        *args: object,
+        then: Callable[[Any, BaseException | None], None],
+    ) -> None:
+        """Ask another actor for what this answer needs, without a task that waits: gen_server:send_request.
+
+        It has this caller's deadline, and is called off when this caller goes away. Otherwise ``then`` is called once, on
+        the event loop, with the value and None or with None and the error; it must not raise. Raises what ``ref.call``
+        raises before anything is sent: ActorExit if the actor is dead, NotAHandler, MailboxFull.
+        """
+        process = ref.process
+        handler = ref.handler(method)
+        backend = process.kernel.backend
+        slot = backend.slot()
+        if handler is None or not process.offer((handler, args, None, slot, self._bucket)):
+            raise ActorExit(NOPROC, process.label)
+        own = self._slot
+        if own is not None:
+            backend.on_done(own, lambda: backend.abandon(slot))
+
+        def done() -> None:
+            if own is None or not own.done():
+                then(*backend.content(slot))
+
+        backend.on_done(slot, done)
 
     def _take(self) -> Slot | None:
         self.answered = True

@@ -59,6 +59,10 @@ class Backend(Protocol):
         """Nobody will wait for this slot: if it is open, it is done now, and what is in it is of no interest."""
         ...
 
+    def content(self, slot: Slot) -> tuple[Any, BaseException | None]:
+        """What a slot that is done was filled with: a value, or an error. Both None: it was abandoned."""
+        ...
+
     def on_done(self, slot: Slot, callback: Callable[[], None]) -> None:
         """Run ``callback`` soon after the slot is filled or the task that waits for it was cancelled."""
         ...

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Any, cast
 
 import anyio
 
@@ -56,6 +56,13 @@ class AsyncioBackend:
         future = cast("asyncio.Future[object]", slot)
         if not future.cancel() and not future.cancelled():
             future.exception()  # asked for, so that asyncio does not report it as never seen
+
+    def content(self, slot: Slot) -> tuple[Any, BaseException | None]:
+        future = cast("asyncio.Future[object]", slot)
+        if future.cancelled():
+            return None, None
+        error = future.exception()
+        return (None, error) if error is not None else (future.result(), None)
 
     def on_done(self, slot: Slot, callback: Callable[[], None]) -> None:
         future = cast("asyncio.Future[object]", slot)

@@ -75,6 +75,9 @@ class _Slot:
         self.abandon()
         return Abort.SUCCEEDED
 
+    def content(self) -> tuple[Any, BaseException | None]:
+        return (None, self._content) if self._state == _ERROR else (self._content, None)
+
     def abandon(self) -> None:
         if self._state == _OPEN:
             self._state = _ABANDONED
@@ -153,6 +156,10 @@ class TrioBackend:
     def abandon(self, slot: Slot) -> None:
         assert isinstance(slot, _Slot)
         slot.abandon()
+
+    def content(self, slot: Slot) -> tuple[Any, BaseException | None]:
+        assert isinstance(slot, _Slot)
+        return slot.content()
 
     def on_done(self, slot: Slot, callback: Callable[[], None]) -> None:
         assert isinstance(slot, _Slot)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from dspex.engine import Prediction
 from dspex.router import (
@@ -17,7 +18,7 @@ from dspex.router import (
     ShadowOptions,
     router_children,
 )
-from dspex.runtime import NamedRef, Runtime, open_runtime
+from dspex.runtime import NamedRef, Reply, Runtime, open_runtime
 from dspex.supervisors import Child, Supervisor
 
 Behaviour = Callable[[Request], Awaitable[Mapping[str, object]]]
@@ -32,14 +33,30 @@ PROGRAMS = [
 class ScriptedNative(Arm):
     engine = "native"
 
-    def __init__(self, behaviour: Behaviour, observer: str | None) -> None:
-        super().__init__(observer=observer)
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        observer: str | None = None,
+        fallback_on: tuple[type[Exception], ...] = (),
+    ) -> None:
+        super().__init__(fallback_on, observer=observer)
         self.behaviour = behaviour
 
-    async def answer(self, request: Request) -> Answer:
-        values = await self.behaviour(request)
+    def begin(self, request: Request, reply: Reply, then: Callable[[Any, BaseException | None], None]) -> None:
+        async def run() -> None:
+            try:
+                values = await self.behaviour(request)
+            except Exception as error:
+                then(None, error)
+            else:
+                then(values, None)
+
+        task = self.task(run)
+        reply.on_abandoned(task.cancel)
+
+    def answer_of(self, request: Request, value: Mapping[str, object]) -> Answer:
         route = Route(self.engine, request.reason, request.failed, self.rt.now() - request.since)
-        return Answer(Prediction(**values), route)
+        return Answer(Prediction(**value), route)
 
 
 class ScriptedLegacy(ScriptedNative):

@@ -6,22 +6,20 @@ from typing import Any
 
 import anyio
 import pytest
-from dspex.engine import Prediction
 from dspex.router import (
     Answer,
-    Arm,
     ArmDown,
     EngineMissing,
     Flags,
     FlagStore,
     Request,
-    Route,
     RoutedProgram,
     Router,
     UnknownProgram,
 )
 from dspex.runtime import ActorExit, CallTimeout, Event, NamedRef, Runtime, open_runtime
 from dspex.supervisors import Child, Supervisor
+from scripted_arms import ScriptedNative
 
 pytestmark = pytest.mark.anyio
 
@@ -32,17 +30,12 @@ class Unreadable(Exception):
     """Stands for the errors that allow for a fallback."""
 
 
-class NativeStandIn(Arm):
-    engine = "native"
-
+class NativeStandIn(ScriptedNative):
     def __init__(self, behaviour: Behaviour) -> None:
-        super().__init__(fallback_on=(Unreadable,))
-        self.behaviour = behaviour
+        async def values(request: Request) -> dict[str, object]:
+            return {"answer": await behaviour(request)}
 
-    async def answer(self, request: Request) -> Answer:
-        text = await self.behaviour(request)
-        route = Route(self.engine, request.reason, request.failed, self.rt.now() - request.since)
-        return Answer(Prediction(answer=text), route)
+        super().__init__(values, fallback_on=(Unreadable,))
 
 
 class LegacyStandIn(NativeStandIn):
