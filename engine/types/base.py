@@ -28,12 +28,14 @@ __all__ = [
     "NativeLanguageModel",
     "Type",
     "content_parts",
+    "forget_docstring",
     "split_message_content_for_custom_types",
 ]
 
 CUSTOM_TYPE_START_IDENTIFIER = "<<CUSTOM-TYPE-START-IDENTIFIER>>"
 CUSTOM_TYPE_END_IDENTIFIER = "<<CUSTOM-TYPE-END-IDENTIFIER>>"
 
+_ROOM = __name__.rpartition(".")[0]
 _MARKED = re.compile(f"{CUSTOM_TYPE_START_IDENTIFIER}(.*?){CUSTOM_TYPE_END_IDENTIFIER}", re.DOTALL)
 
 
@@ -84,6 +86,13 @@ class Type(pydantic.BaseModel):
         return formatted
 
     @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        schema = handler(core_schema)
+        if cls.__module__.startswith(_ROOM):
+            forget_docstring(handler, schema)
+        return schema
+
+    @classmethod
     def adapt_to_native_lm_feature(
         cls, signature: Any, field_name: str, lm: NativeLanguageModel, lm_kwargs: dict[str, Any]
     ) -> Any:
@@ -107,6 +116,16 @@ class Type(pydantic.BaseModel):
     def parse_lm_response(cls, response: str | dict[str, Any]) -> Any:
         """The value in an answer, where it came beside the text; None if the answer holds none."""
         return None
+
+
+def forget_docstring(handler: Any, schema: dict[str, Any]) -> dict[str, Any]:
+    """Takes the docstring of one of our classes out of its JSON schema and returns what the schema refers to.
+
+    pydantic writes docstrings into schemas, and schemas stand in prompts: ours are for people, not for models.
+    """
+    own: dict[str, Any] = handler.resolve_ref_schema(schema)
+    own.pop("description", None)
+    return own
 
 
 def content_parts(text: str) -> list[dict[str, Any]]:

@@ -2,9 +2,6 @@
 
     calls = ToolCalls.from_dict_list([{"name": "search", "args": {"query": "otters"}}, ...])
     results = await calls.aexecute([search, fetch])      # all at once; in the order of the calls
-
-Docstrings of these classes must not reach the model, so they have comments instead: pydantic writes a docstring into
-the JSON schema that stands in the prompt, and the prompt is dspy's.
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ import anyio.to_thread
 import json_repair
 import pydantic
 
-from .base import Type
+from .base import Type, forget_docstring
 
 __all__ = ["ToolCallResults", "ToolCalls"]
 
@@ -36,8 +33,9 @@ Functions = Mapping[str, Any] | Sequence[Any]
 """Where a call finds its function: callables by name, or a list of `Tool`s."""
 
 
-# One call. The id links it to its result; it is the provider's and not shown to the model in prompts.
 class ToolCall(Type):
+    """One call. The id links it to its result; it is the provider's and not shown to the model in prompts."""
+
     __qualname__ = "ToolCalls.ToolCall"
 
     id: str | None = None
@@ -46,7 +44,7 @@ class ToolCall(Type):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
-        return _without_property(handler.resolve_ref_schema(handler(core_schema)), "id")
+        return _without_property(forget_docstring(handler, handler(core_schema)), "id")
 
     def format(self) -> dict[str, Any]:
         """Name and arguments."""
@@ -122,8 +120,9 @@ class _NotFoundError(Exception):
     pass
 
 
-# The calls of one answer, in order; and, in a conversation's history, what they returned.
 class ToolCalls(Type):
+    """The calls of one answer, in order; and, in a conversation's history, what they returned."""
+
     ToolCall = ToolCall
 
     tool_calls: list[ToolCall]
@@ -131,7 +130,7 @@ class ToolCalls(Type):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
-        return _without_property(handler.resolve_ref_schema(handler(core_schema)), "tool_call_results")
+        return _without_property(forget_docstring(handler, handler(core_schema)), "tool_call_results")
 
     @classmethod
     def from_dict_list(cls, tool_calls_dicts: list[dict[str, Any]]) -> ToolCalls:
@@ -213,8 +212,17 @@ def _calls_of(given: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-# What one call returned; `value` of a failed one says what went wrong.
-class ToolCallResult(pydantic.BaseModel):
+class _Quiet(pydantic.BaseModel):
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        schema = handler(core_schema)
+        forget_docstring(handler, schema)
+        return schema
+
+
+class ToolCallResult(_Quiet):
+    """What one call returned; the value of a failed one says what went wrong."""
+
     __qualname__ = "ToolCallResults.ToolCallResult"
 
     call_id: str | None = None
@@ -223,8 +231,9 @@ class ToolCallResult(pydantic.BaseModel):
     is_error: bool = False
 
 
-# The results of the calls of one answer, in the order of the calls.
-class ToolCallResults(pydantic.BaseModel):
+class ToolCallResults(_Quiet):
+    """The results of the calls of one answer, in the order of the calls."""
+
     ToolCallResult = ToolCallResult
 
     tool_call_results: list[ToolCallResult]
