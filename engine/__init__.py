@@ -44,8 +44,20 @@ from .example import Completions, Example, Prediction
 from .inputs import check_inputs, required_inputs
 from .lm import LM, BaseLM, DummyLM
 from .module import Module, Parameter
-from .modules import ChainOfThought
+from .modules import KNN, BestOfN, ChainOfThought, MultiChainComparison, ReAct, ReActV2, Refine, majority
+from .parallel import Parallel
 from .predict import Predict
+from .sandbox import (
+    CodeExecutionError,
+    CodeInterpreter,
+    CodeInterpreterError,
+    FinalOutput,
+    LocalInterpreter,
+    PythonInterpreter,
+    SandboxLimits,
+    SandboxUnavailableError,
+    resolve_interpreter_factory,
+)
 from .settings import Settings, configure, context, settings
 from .signatures import InputField, OutputField, Signature, ensure_signature, infer_prefix, make_signature
 from .usage import UsageTracker, track_usage

@@ -1,5 +1,23 @@
 """Ready-made programs built on `Predict`."""
 
+from .aggregation import default_normalize, majority, normalize_text
+from .best_of_n import BestOfN
 from .chain_of_thought import ChainOfThought
+from .knn import KNN
+from .multi_chain_comparison import MultiChainComparison
+from .react import ReAct
+from .react_v2 import ReActV2
+from .refine import Refine
 
-__all__ = ["ChainOfThought"]
+__all__ = [
+    "KNN",
+    "BestOfN",
+    "ChainOfThought",
+    "MultiChainComparison",
+    "ReAct",
+    "ReActV2",
+    "Refine",
+    "default_normalize",
+    "majority",
+    "normalize_text",
+]
