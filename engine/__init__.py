@@ -44,7 +44,19 @@ from .example import Completions, Example, Prediction
 from .inputs import check_inputs, required_inputs
 from .lm import LM, BaseLM, DummyLM
 from .module import Module, Parameter
-from .modules import KNN, BestOfN, ChainOfThought, MultiChainComparison, ReAct, ReActV2, Refine, majority
+from .modules import (
+    KNN,
+    RLM,
+    BestOfN,
+    ChainOfThought,
+    CodeAct,
+    MultiChainComparison,
+    ProgramOfThought,
+    ReAct,
+    ReActV2,
+    Refine,
+    majority,
+)
 from .parallel import Parallel
 from .predict import Predict
 from .sandbox import (

@@ -9,7 +9,6 @@ is cancelled, none of them is left. What has no `acall` runs in a thread. `Modul
 
 from __future__ import annotations
 
-import inspect
 import logging
 import traceback
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from typing import Any, cast
 import anyio
 
 from .example import Example
-from .off_loop import call_off_loop
+from .off_loop import ask
 from .settings import settings
 from .sync import run_sync
 
@@ -109,24 +108,17 @@ class Parallel:
         program, example = pair
         if isinstance(example, Example):
             if self.access_examples:
-                return await _call(program, **cast("Any", example.inputs()))
-            return await _call(program, example)
+                return await ask(program, **cast("Any", example.inputs()))
+            return await ask(program, example)
         if isinstance(example, dict):
-            return await _call(program, **cast("dict[str, Any]", example))
+            return await ask(program, **cast("dict[str, Any]", example))
         if isinstance(example, list) and type(program).__name__ == "Parallel":
-            return await _call(program, example)
+            return await ask(program, example)
         if isinstance(example, tuple):
-            return await _call(program, *cast("tuple[Any, ...]", example))
+            return await ask(program, *cast("tuple[Any, ...]", example))
         raise ValueError(
             f"Invalid example type: {type(example)}, only supported types are Example, dict, list and tuple"
         )
-
-
-async def _call(program: Any, /, *args: Any, **kwargs: Any) -> Any:
-    acall = getattr(program, "acall", None)
-    if inspect.iscoroutinefunction(acall):
-        return await acall(*args, **kwargs)
-    return await call_off_loop(program, *args, **kwargs)
 
 
 class _Run:

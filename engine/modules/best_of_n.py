@@ -15,10 +15,9 @@ from typing import Any
 
 from ..example import Prediction
 from ..module import Module
-from ..off_loop import call_off_loop
+from ..off_loop import ask, call_off_loop
 from ..settings import context, settings
 from ..sync import run_sync
-from .asking import ask
 
 __all__ = ["BestOfN", "Reward", "rollouts", "trace_of_best"]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from ..example import Prediction
 from ..module import Module
+from ..off_loop import ask
 from ..predict import Predict
 from ..signatures import InputField, OutputField, Signature, ensure_signature
 from ..sync import run_sync
-from .asking import ask
 
 __all__ = ["MultiChainComparison"]
 

@@ -20,11 +20,12 @@ from typing import Any, Literal
 from ..example import Prediction
 from ..lm import ContextWindowExceededError
 from ..module import Module
+from ..off_loop import ask
 from ..predict import Predict
 from ..signatures import InputField, OutputField, Signature, ensure_signature, make_signature
 from ..sync import run_sync
 from ..types import Tool
-from .asking import adapter_in_force, ask, told_to_model
+from .surroundings import adapter_in_force, told_to_model
 from .chain_of_thought import ChainOfThought
 
 __all__ = ["ReAct", "Trajectory", "format_trajectory", "with_shorter_trajectories"]

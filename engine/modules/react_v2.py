@@ -23,11 +23,12 @@ from ..adapters import AdapterParseError
 from ..example import Prediction
 from ..lm import ContextWindowExceededError
 from ..module import Module
+from ..off_loop import ask
 from ..predict import Predict
 from ..signatures import InputField, OutputField, Signature, ensure_signature
 from ..sync import run_sync
 from ..types import History, Reasoning, Tool, ToolCallResults, ToolCalls
-from .asking import ask, told_to_model
+from .surroundings import told_to_model
 
 __all__ = ["ReActV2"]
 

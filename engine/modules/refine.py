@@ -19,12 +19,12 @@ import pydantic_core
 from ..adapters.annotation import description
 from ..example import Prediction
 from ..module import Module
-from ..off_loop import call_off_loop
+from ..off_loop import ask, call_off_loop
 from ..predict import Predict
 from ..settings import context, settings
 from ..signatures import InputField, OutputField, Signature
 from ..sync import run_sync
-from .asking import adapter_in_force, ask
+from .surroundings import adapter_in_force
 from .best_of_n import Reward, rollouts, trace_of_best
 
 __all__ = ["OfferFeedback", "Refine", "inspect_modules"]

@@ -25,12 +25,11 @@ class LocalInterpreter(SandboxSession):
     """A Python session in a sandbox process. Variables, arguments and results are JSON, strictly."""
 
     execution_instructions = (
-        "Code runs as Python in a persistent local subprocess without files, network or packages. State, imports, "
-        "functions, and JSON-compatible variables persist for this session. Host tools and SUBMIT are available as "
-        "global functions. All threads must finish before each code execution returns; use context-managed executors "
-        "for parallel work."
+        "Code runs as Python in a persistent local subprocess. State, imports, functions, and JSON-compatible variables "
+        "persist for this session. Host tools and SUBMIT are available as global functions. All threads must finish before "
+        "each code execution returns; use context-managed executors for parallel work."
     )
-    """Told to the model by `RLM`."""
+    """Told to the model by `RLM`: prompt text, and so dspy's."""
 
     def __init__(
         self,

@@ -33,11 +33,11 @@ class PythonInterpreter(SandboxSession):
     """A Python session in a sandbox process. Variables may be of any type that pydantic can write as JSON."""
 
     execution_instructions = (
-        "Python runs as CPython in a locked process. State persists across executions, but files, network and "
-        "subprocesses are unavailable, and so are packages: use the Python standard library, such as re, json, "
-        "collections and math."
+        "Python runs in Pyodide/WebAssembly. State persists across executions, but subprocesses and native extensions are "
+        "unavailable. Python standard libraries such as re, json, collections, and math are available. Host filesystem, "
+        "environment, and network access require explicit permission."
     )
-    """Told to the model by `RLM`."""
+    """Told to the model by `RLM`: prompt text, and so dspy's. What it rules out is ruled out here too."""
 
     def __init__(
         self,

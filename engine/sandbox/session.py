@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Self, TypeVar, cast
 
 import anyio
 
-from ..off_loop import call_off_loop
+from ..off_loop import ask
 from ..sync import run_sync
 from .errors import CodeExecutionError, CodeInterpreterError
 from .limits import SandboxLimits
@@ -233,7 +233,7 @@ class SandboxSession:
     async def _tool(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         if name not in self.tools:
             raise CodeInterpreterError(f"Unknown tool: {name}")
-        return await call_off_loop(self.tools[name], *args, **kwargs)
+        return await ask(self.tools[name], *args, **kwargs)
 
     def _returned(self, value: Any) -> Any:
         """What the code gets for a tool's result."""

@@ -1,30 +1,16 @@
-"""How one program calls another: awaited where it can be, in a thread where it cannot.
-
-Most programs hold modules. Some hold a plain function in a module's place, or an object with `__call__` only (a stub
-in a test, a program of another library); those run off the event loop.
-"""
+"""What several of the modules need of their surroundings: the adapter in force, and words for an error."""
 
 from __future__ import annotations
 
-import inspect
 import traceback
 from typing import Any
 
 from ..adapters import ChatAdapter
-from ..off_loop import call_off_loop
 from ..settings import settings
 
-__all__ = ["adapter_in_force", "ask", "told_to_model"]
+__all__ = ["adapter_in_force", "told_to_model"]
 
 _CHAT = ChatAdapter()
-
-
-async def ask(program: Any, /, *args: Any, **kwargs: Any) -> Any:
-    """`await program.acall(...)`, or `program(...)` in a thread when it has no `acall`."""
-    acall = getattr(program, "acall", None)
-    if inspect.iscoroutinefunction(acall):
-        return await acall(*args, **kwargs)
-    return await call_off_loop(program, *args, **kwargs)
 
 
 def told_to_model(error: BaseException, *, traceback_frames: int = 0) -> str:
