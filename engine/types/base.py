@@ -100,7 +100,14 @@ class Type(pydantic.BaseModel):
 
         May add request options to `lm_kwargs`, which belongs to the call.
         """
-        return signature
+        return signature.delete(field_name) if cls.is_native(lm, lm_kwargs) else signature
+
+    @classmethod
+    def is_native(cls, lm: NativeLanguageModel, lm_kwargs: dict[str, Any]) -> bool:
+        """Whether the model provides values of this type by itself, given the options of the request, to which this may
+        add. What `adapt_to_native_lm_feature` decides by; override either.
+        """
+        return False
 
     @classmethod
     def is_streamable(cls) -> bool:

@@ -94,11 +94,9 @@ class Citations(Type):
         return self.citations[index]
 
     @classmethod
-    def adapt_to_native_lm_feature(
-        cls, signature: Any, field_name: str, lm: NativeLanguageModel, lm_kwargs: dict[str, Any]
-    ) -> Any:
+    def is_native(cls, lm: NativeLanguageModel, lm_kwargs: dict[str, Any]) -> bool:
         """Leaves the field to Anthropic's models."""
-        return signature.delete(field_name) if lm.model.startswith("anthropic/") else signature
+        return lm.model.startswith("anthropic/")
 
     @classmethod
     def is_streamable(cls) -> bool:

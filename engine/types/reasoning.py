@@ -42,20 +42,18 @@ class Reasoning(Type):
         raise ValueError(f"Received invalid value for `dspy.Reasoning`: {data}")
 
     @classmethod
-    def adapt_to_native_lm_feature(
-        cls, signature: Any, field_name: str, lm: NativeLanguageModel, lm_kwargs: dict[str, Any]
-    ) -> Any:
+    def is_native(cls, lm: NativeLanguageModel, lm_kwargs: dict[str, Any]) -> bool:
         """Leaves the field to a model that reasons by itself, at the effort that the call or the LM names, else "low".
 
         Not when the effort is None, and not for gpt-5 over the chat API, which does not give its reasoning out.
         """
         effort = lm_kwargs["reasoning_effort"] if "reasoning_effort" in lm_kwargs else _default_effort(lm)
         if effort is None or not lm.supports_reasoning:
-            return signature
+            return False
         if "gpt-5" in lm.model and lm.model_type == "chat":
-            return signature
+            return False
         lm_kwargs["reasoning_effort"] = effort
-        return signature.delete(field_name)
+        return True
 
     @classmethod
     def parse_lm_response(cls, response: str | dict[str, Any]) -> Reasoning | None:
