@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 import anyio
@@ -98,10 +99,8 @@ def _from_any_thread(function: Callable[[], object]) -> Callable[[], None]:
         token = trio.lowlevel.current_trio_token()
 
         def wake_trio() -> None:
-            try:
+            with suppress(trio.RunFinishedError):
                 token.run_sync_soon(function)
-            except trio.RunFinishedError:
-                pass
 
         return wake_trio
 
@@ -110,9 +109,7 @@ def _from_any_thread(function: Callable[[], object]) -> Callable[[], None]:
     loop = asyncio.get_running_loop()
 
     def wake_asyncio() -> None:
-        try:
+        with suppress(RuntimeError):
             loop.call_soon_threadsafe(function)
-        except RuntimeError:
-            pass
 
     return wake_asyncio
