@@ -47,7 +47,18 @@ from .module import Module, Parameter
 from .modules import ChainOfThought
 from .predict import Predict
 from .settings import Settings, configure, context, settings
-from .signatures import InputField, OutputField, Signature, ensure_signature, infer_prefix, make_signature
+from .signatures import (
+    InputField,
+    OldField,
+    OldInputField,
+    OldOutputField,
+    OutputField,
+    Signature,
+    SignatureMeta,
+    ensure_signature,
+    infer_prefix,
+    make_signature,
+)
 from .usage import UsageTracker, track_usage
 
 __all__ = [
@@ -84,6 +95,9 @@ __all__ = [
     "MissingExtra",
     "MissingInputError",
     "Module",
+    "OldField",
+    "OldInputField",
+    "OldOutputField",
     "OutputField",
     "Parameter",
     "Predict",
@@ -92,6 +106,7 @@ __all__ = [
     "Settings",
     "Signature",
     "SignatureError",
+    "SignatureMeta",
     "StateMismatchError",
     "SyncInsideLoopError",
     "UsageTracker",

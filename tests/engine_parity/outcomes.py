@@ -69,6 +69,7 @@ def _shown(value: Any) -> str:
 def without_names(text: str) -> str:
     """The text without addresses and without the packages' names."""
     text = re.sub(r"0x[0-9a-f]+", "0x", text)
+    text = text.replace(" (<unknown>, line 1)", "")
     return re.sub(r"\b(?:dspex\.engine|dspy)(?:\.[a-z_0-9]+)*\.(?=[A-Za-z])", "", text)
 
 
