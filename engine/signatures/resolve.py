@@ -179,7 +179,7 @@ class TypeReader:
     def _unknown(self, node: ast.expr, name: str, reason: str | None = None) -> NoReturn:
         text = ast.unparse(node)
         message = (
-            f"{reason or f'Unknown name: {name}'} (in the type of field `{self._field}`). Define or import it where the signature is "
+            f"{reason or f'Unknown name: {name}'} (in the type `{text}` of field `{self._field}`). Define or import it where the signature is "
             f"written, or pass it: Signature(..., custom_types={{{name.split('.')[0]!r}: ...}})."
         )
         raise UnknownTypeError(message, field=self._field, type_text=text)

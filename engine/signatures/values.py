@@ -11,7 +11,7 @@ on to it.
 from __future__ import annotations
 
 import types
-from typing import Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import pydantic
 from pydantic.fields import FieldInfo
@@ -61,7 +61,8 @@ def model_of(signature: type, bodies: tuple[type, ...], specs: tuple[FieldSpec, 
             if name != "model_config" and not hasattr(type(value), "__get__") and not isinstance(value, type):
                 annotations[name] = ClassVar[Any]
     for spec in specs:
-        annotations[spec.name] = spec.annotation
+        constraints = () if spec.template is None else tuple(spec.template.metadata)
+        annotations[spec.name] = Annotated[spec.annotation, *constraints] if constraints else spec.annotation
         namespace[spec.name] = _field(spec)
     namespace |= {
         "__module__": signature.__module__,

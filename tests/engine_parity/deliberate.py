@@ -4,6 +4,8 @@ _MORE = "the engine reads it; dspy refuses"
 _CLEAR = "dspy fails by accident, with the error of the line it happened to reach; the engine refuses and says what to do"
 _SILENT = "dspy drops a part of what was written and says nothing"
 
+_PYDANTIC = "the error is pydantic's, about a model that the program never wrote"
+
 ON_PURPOSE: dict[str, str] = {
     "signatures: the string 'a: bytes -> b: bytearray, c: complex'": _MORE,
     "signatures: the string 'a: Literal[-1] -> b'": _MORE,
@@ -21,15 +23,13 @@ ON_PURPOSE: dict[str, str] = {
     "signatures: None": _CLEAR,
     "signatures: a list": _CLEAR,
     "signatures: append no field": _CLEAR,
+    "signatures: the string 'a: Optional -> b'": _PYDANTIC,
+    "signatures: the string 'a: Union -> b'": _PYDANTIC,
     "signatures: equals a pydantic model": "it is not equal; dspy fails by accident",
 }
 """What differs at all."""
 
-_PYDANTIC = "the words are pydantic's, about a model that the program never wrote"
-
 OWN_WORDS: dict[str, str] = {
-    "signatures: the string 'a: Optional -> b'": _PYDANTIC,
-    "signatures: the string 'a: Union -> b'": _PYDANTIC,
     "signatures: a dict with plain pydantic fields": _CLEAR,
     "signatures: append a pydantic field": _CLEAR,
     "signatures: a class with a plain attribute": _PYDANTIC,
