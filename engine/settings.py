@@ -6,18 +6,20 @@
 
 The defaults are one process-wide mapping that anyone may change; a block's overrides live in a context variable, so
 concurrent tasks do not see each other's. An override covers exactly the keys it names: a later `configure` of another
-key shows inside an open block (in dspy it does not). Any key is accepted, as in dspy.
+key shows inside an open block (in dspy it does not). Any key is accepted, as in dspy. There is no owner: any thread and
+any task may configure (dspy allows only the first).
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["DEFAULT_CONFIG", "Settings", "configure", "context", "settings"]
+__all__ = ["DEFAULT_CONFIG", "Configuration", "Settings", "configure", "context", "settings"]
 
 DEFAULT_CONFIG: Mapping[str, Any] = {
     "lm": None,
@@ -45,18 +47,24 @@ DEFAULT_CONFIG: Mapping[str, Any] = {
 }
 """The keys of dspy 3.4 and their defaults. Lists here are copied into the live settings, never shared with them."""
 
-# Keys whose machinery the engine does not have yet: accepting a value would look like it worked.
-_NOT_YET = {
-    "callbacks": "callbacks",
-    "send_stream": "token streaming",
-    "stream_listeners": "token streaming",
-}
-
 _defaults: dict[str, Any] = {
     key: list(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType]
     for key, value in DEFAULT_CONFIG.items()
 }
 _overrides: ContextVar[Mapping[str, Any]] = ContextVar("dspex settings", default=MappingProxyType({}))
+
+
+class Configuration(dict[str, Any]):
+    """A copy of the settings: a dict whose keys can also be read as attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'") from None
+
+
+_lock = threading.Lock()
 
 
 class Settings:
@@ -88,36 +96,32 @@ class Settings:
     def __contains__(self, name: str) -> bool:
         return name in _overrides.get() or name in _defaults
 
+    @property
+    def lock(self) -> threading.Lock:
+        """A lock for programs that change settings together; the settings themselves do not need it."""
+        return _lock
+
     def get(self, name: str, default: Any = None) -> Any:
         """The value of `name`, or `default` when no one has set it."""
-        return {**_defaults, **_overrides.get()}.get(name, default)
+        overrides = _overrides.get()
+        return overrides[name] if name in overrides else _defaults.get(name, default)
 
-    def copy(self) -> dict[str, Any]:
+    def copy(self) -> Configuration:
         """All settings in force here, as a new dict."""
-        return {**_defaults, **_overrides.get()}
+        return Configuration({**_defaults, **_overrides.get()})
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Configuration:
         """As `copy()`."""
         return self.copy()
 
     def configure(self, **values: Any) -> None:
-        """Change the process-wide defaults. Allowed from any thread and any task; the last one wins, key by key.
-
-        Raises:
-            NotImplementedError: the key asks for a part that the engine does not have yet.
-        """
-        _refuse_not_yet(values)
+        """Change the process-wide defaults. Allowed from any thread and any task; the last one wins, key by key."""
         _defaults.update(values)
 
     @contextmanager
     def context(self, **values: Any) -> Generator[None, None, None]:
-        """Override settings inside a `with` block, for this task and the tasks started in it.
-
-        Raises:
-            NotImplementedError: the key asks for a part that the engine does not have yet.
-        """
-        _refuse_not_yet(values)
+        """Override settings inside a `with` block, for this task and the tasks started in it."""
         token = _overrides.set({**_overrides.get(), **values})
         try:
             yield
@@ -126,12 +130,6 @@ class Settings:
 
     def __repr__(self) -> str:
         return repr(self.copy())
-
-
-def _refuse_not_yet(values: Mapping[str, Any]) -> None:
-    for key, part in _NOT_YET.items():
-        if values.get(key):
-            raise NotImplementedError(f"settings.{key}: dspex.engine has no {part} yet. Leave it unset.")
 
 
 settings = Settings()

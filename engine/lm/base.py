@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Self, cast
 import anyio.to_thread
 from pydantic import BaseModel
 
+from ..callbacks import with_callbacks
 from ..settings import settings
 from ..sync import run_sync
 from ..usage import UsageTracker
@@ -68,6 +69,7 @@ class BaseLM:
         cache: kept for compatibility with dspy. The engine does not cache responses yet, whatever its value.
     """
 
+    callback_kind: ClassVar[str] = "lm"
     builtin_state_class: ClassVar[str | None] = None
     """The class path that dspy 3.4 writes for this class into saved state; None for classes of your own."""
 
@@ -82,12 +84,10 @@ class BaseLM:
         num_retries: int = 3,
         **kwargs: Any,
     ) -> None:
-        if callbacks:
-            raise NotImplementedError("callbacks: dspex.engine does not call them yet. Leave them out.")
         self.model = model
         self.model_type = model_type
         self.cache = cache
-        self.callbacks: list[object] = []
+        self.callbacks: list[Any] = list(callbacks or [])
         self.num_retries = num_retries
         self.kwargs = self._initial_kwargs(temperature=temperature, max_tokens=max_tokens, **kwargs)
         self.history: list[HistoryEntry] = []
@@ -123,6 +123,7 @@ class BaseLM:
         """`acall` from synchronous code. Raises `SyncInsideLoopError` on a running event loop."""
         return run_sync(self.acall, prompt, messages, **kwargs)
 
+    @with_callbacks
     async def acall(self, prompt: str | None = None, messages: Messages | None = None, **kwargs: Any) -> list[Output]:
         """Ask the model and return its outputs, one per candidate (`n=`).
 
