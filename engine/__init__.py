@@ -12,6 +12,10 @@ provider's SDK.
 
 from .actors import ProgramActor
 from .adapters import Adapter, ChatAdapter, JSONAdapter
+from .base_module import BaseModule, Parameter
+from .callbacks import BaseCallback
+from .dspy_names import Installed, NotOffered, install_as
+from .dspy_names import missing as __getattr__
 from .errors import (
     AdapterError,
     AdapterParseError,
@@ -43,9 +47,11 @@ from .errors import EngineError as DSPyError
 from .example import Completions, Example, Prediction
 from .inputs import check_inputs, required_inputs
 from .lm import LM, BaseLM, DummyLM
-from .module import Module, Parameter
+from .logs import configure_dspy_loggers, disable_logging, enable_logging
+from .module import Module
 from .modules import ChainOfThought
 from .predict import Predict
+from .saved_state import load
 from .settings import Settings, configure, context, settings
 from .signatures import (
     InputField,
@@ -66,7 +72,9 @@ __all__ = [
     "Adapter",
     "AdapterError",
     "AdapterParseError",
+    "BaseCallback",
     "BaseLM",
+    "BaseModule",
     "ChainOfThought",
     "ChatAdapter",
     "Completions",
@@ -77,6 +85,7 @@ __all__ = [
     "Example",
     "FieldValueError",
     "InputField",
+    "Installed",
     "JSONAdapter",
     "LMAuthError",
     "LMBillingError",
@@ -95,6 +104,7 @@ __all__ = [
     "MissingExtra",
     "MissingInputError",
     "Module",
+    "NotOffered",
     "OldField",
     "OldInputField",
     "OldOutputField",
@@ -112,10 +122,15 @@ __all__ = [
     "UsageTracker",
     "check_inputs",
     "configure",
+    "configure_dspy_loggers",
     "context",
+    "disable_logging",
+    "enable_logging",
     "ensure_signature",
     "infer_prefix",
+    "install_as",
     "is_retryable_lm_error",
+    "load",
     "make_signature",
     "required_inputs",
     "settings",
