@@ -12,6 +12,10 @@ provider's SDK.
 
 from .actors import ProgramActor
 from .adapters import Adapter, ChatAdapter, JSONAdapter
+from .base_module import BaseModule, Parameter
+from .callbacks import BaseCallback
+from .dspy_names import Installed, NotOffered, install_as
+from .dspy_names import missing as __getattr__
 from .errors import (
     AdapterError,
     AdapterParseError,
@@ -43,7 +47,8 @@ from .errors import EngineError as DSPyError
 from .example import Completions, Example, Prediction
 from .inputs import check_inputs, required_inputs
 from .lm import LM, BaseLM, DummyLM
-from .module import Module, Parameter
+from .logs import configure_dspy_loggers, disable_logging, enable_logging
+from .module import Module
 from .modules import (
     KNN,
     RLM,
@@ -70,8 +75,20 @@ from .sandbox import (
     SandboxUnavailableError,
     resolve_interpreter_factory,
 )
+from .saved_state import load
 from .settings import Settings, configure, context, settings
-from .signatures import InputField, OutputField, Signature, ensure_signature, infer_prefix, make_signature
+from .signatures import (
+    InputField,
+    OldField,
+    OldInputField,
+    OldOutputField,
+    OutputField,
+    Signature,
+    SignatureMeta,
+    ensure_signature,
+    infer_prefix,
+    make_signature,
+)
 from .usage import UsageTracker, track_usage
 
 __all__ = [
@@ -79,7 +96,9 @@ __all__ = [
     "Adapter",
     "AdapterError",
     "AdapterParseError",
+    "BaseCallback",
     "BaseLM",
+    "BaseModule",
     "ChainOfThought",
     "ChatAdapter",
     "Completions",
@@ -90,6 +109,7 @@ __all__ = [
     "Example",
     "FieldValueError",
     "InputField",
+    "Installed",
     "JSONAdapter",
     "LMAuthError",
     "LMBillingError",
@@ -108,6 +128,10 @@ __all__ = [
     "MissingExtra",
     "MissingInputError",
     "Module",
+    "NotOffered",
+    "OldField",
+    "OldInputField",
+    "OldOutputField",
     "OutputField",
     "Parameter",
     "Predict",
@@ -116,15 +140,21 @@ __all__ = [
     "Settings",
     "Signature",
     "SignatureError",
+    "SignatureMeta",
     "StateMismatchError",
     "SyncInsideLoopError",
     "UsageTracker",
     "check_inputs",
     "configure",
+    "configure_dspy_loggers",
     "context",
+    "disable_logging",
+    "enable_logging",
     "ensure_signature",
     "infer_prefix",
+    "install_as",
     "is_retryable_lm_error",
+    "load",
     "make_signature",
     "required_inputs",
     "settings",
