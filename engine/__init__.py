@@ -89,6 +89,18 @@ from .signatures import (
     infer_prefix,
     make_signature,
 )
+from .types import (
+    Audio,
+    Code,
+    File,
+    History,
+    Image,
+    Reasoning,
+    Tool,
+    ToolCallResults,
+    ToolCalls,
+    Type,
+)
 from .usage import UsageTracker, track_usage
 
 __all__ = [
