@@ -258,7 +258,7 @@ class RLM(Module):
     def _hand_in_tools(self, interpreter: CodeInterpreter, budget: _Budget) -> None:
         tools = self._make_llm_tools(budget)
         for name, tool in self._user_tools.items():
-            tools[name] = HostFunction(tool.acall, like=tool.func)
+            tools[name] = HostFunction(partial(_by_name, tool), like=tool.func)
         interpreter.tools.update(tools)
         typed: Any = interpreter
         if hasattr(typed, "output_fields"):
@@ -466,6 +466,13 @@ def _named_tools(tools: Any) -> dict[str, Tool]:
             raise ValueError(f"Duplicate tool name '{name}'")
         named[name] = tool
     return named
+
+
+async def _by_name(tool: Tool, /, *args: Any, **kwargs: Any) -> Any:
+    """Call a tool, which takes its arguments by name; those that came by position are named first."""
+    if args:
+        kwargs = {**dict(zip(inspect.signature(tool.func).parameters, args, strict=False)), **kwargs}
+    return await tool.acall(**kwargs)
 
 
 def _tool_docs(tools: Mapping[str, Tool]) -> str:

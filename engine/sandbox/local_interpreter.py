@@ -118,10 +118,9 @@ class LocalInterpreter(SandboxSession):
         except (TypeError, ValueError) as error:
             raise CodeInterpreterError(f"variables must be JSON-compatible: {error}") from error
 
-    def _submit(self) -> Message | None:
-        if self.output_fields is None:
-            return None
-        return {"style": "exact", "names": [field["name"] for field in self.output_fields]}
+    def _submit(self) -> Message:
+        fields = self.output_fields
+        return {"style": "exact", "names": None if fields is None else [field["name"] for field in fields]}
 
     def _returned(self, value: Any) -> Any:
         json.dumps(value, allow_nan=False)  # raises what the code is told
