@@ -24,13 +24,13 @@ from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Self, cast
 
-import anyio.to_thread
-
 from .base_module import BaseModule, Parameter
 from .callbacks import with_callbacks
-from .example import Prediction
+from .example import Example, Prediction
 from .forward import Forward, forward_of
 from .logs import engine_logger
+from .off_loop import in_thread
+from .parallel import Parallel
 from .paths import set_at
 from .settings import settings
 from .sync import run_sync
@@ -123,7 +123,7 @@ class Module(BaseModule, metaclass=_ModuleMeta):
             forward = forward_of(self)
             if forward is None:
                 raise self._nothing_to_run("aforward")
-            aforward = partial(_in_thread, forward)
+            aforward = partial(in_thread, forward)
         with settings.context(caller_modules=self._callers()):
             if not self._counts_usage():
                 return await aforward(*args, **kwargs)
@@ -154,6 +154,40 @@ class Module(BaseModule, metaclass=_ModuleMeta):
             logger.warning(
                 "Failed to set LM usage. Please return `dspy.Prediction` object from dspy.Module to enable usage tracking."
             )
+
+    # -- many calls --------------------------------------------------------------------------------------------------------
+
+    def batch(
+        self,
+        examples: Sequence[Example],
+        num_threads: int | None = None,
+        max_errors: int | None = None,
+        return_failed_examples: bool = False,
+        provide_traceback: bool | None = None,
+        disable_progress_bar: bool = False,
+        timeout: float = 120,
+        straggler_limit: int = 3,
+    ) -> Any:
+        """`abatch` from synchronous code."""
+        parallel = Parallel(
+            num_threads=num_threads,
+            max_errors=max_errors,
+            return_failed_examples=return_failed_examples,
+            provide_traceback=provide_traceback,
+            disable_progress_bar=disable_progress_bar,
+            timeout=timeout,
+            straggler_limit=straggler_limit,
+        )
+        return parallel([(self, example.inputs()) for example in examples])
+
+    async def abatch(self, examples: Sequence[Example], **options: Any) -> Any:
+        """Run the program over the inputs of many examples, some at a time.
+
+        Args:
+            **options: those of `Parallel`, which also says what is returned and raised.
+        """
+        parallel = Parallel(**options)
+        return await parallel.acall([(self, example.inputs()) for example in examples])
 
     # -- its predictors -----------------------------------------------------------------------------------------------------
 
@@ -191,7 +225,3 @@ class Module(BaseModule, metaclass=_ModuleMeta):
 
     def __repr__(self) -> str:
         return "\n".join(f"{name} = {predictor}" for name, predictor in self.named_predictors())
-
-
-async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))
