@@ -34,6 +34,7 @@ from .parallel import Parallel
 from .paths import set_at
 from .settings import settings
 from .sync import run_sync
+from .turns import take_turn
 from .usage import track_usage
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class Module(BaseModule, metaclass=_ModuleMeta):
         return await self._acall(args, kwargs)
 
     async def _acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        await take_turn()
         aforward = getattr(self, "aforward", None)
         if aforward is None:
             forward = forward_of(self)
