@@ -49,8 +49,32 @@ from .inputs import check_inputs, required_inputs
 from .lm import LM, BaseLM, DummyLM
 from .logs import configure_dspy_loggers, disable_logging, enable_logging
 from .module import Module
-from .modules import ChainOfThought
+from .modules import (
+    KNN,
+    RLM,
+    BestOfN,
+    ChainOfThought,
+    CodeAct,
+    MultiChainComparison,
+    ProgramOfThought,
+    ReAct,
+    ReActV2,
+    Refine,
+    majority,
+)
+from .parallel import Parallel
 from .predict import Predict
+from .sandbox import (
+    CodeExecutionError,
+    CodeInterpreter,
+    CodeInterpreterError,
+    FinalOutput,
+    LocalInterpreter,
+    PythonInterpreter,
+    SandboxLimits,
+    SandboxUnavailableError,
+    resolve_interpreter_factory,
+)
 from .saved_state import load
 from .settings import Settings, configure, context, settings
 from .signatures import (
