@@ -59,8 +59,6 @@ PATHS: dict[str, tuple[str, ...]] = {
     "clients.embedding": ("lm",),
     "clients.lm": ("lm.client", "lm"),
     "clients.provider": ("lm",),
-    "core": (),
-    "core.types": (),
     "dsp": (),
     "dsp.utils": ("settings",),
     "dsp.utils.settings": ("settings",),

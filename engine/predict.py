@@ -18,10 +18,10 @@ from functools import lru_cache
 from typing import Any, cast
 
 from .adapters import ChatAdapter
+from .base_module import Parameter
 from .example import Prediction
 from .lm import BaseLM
 from .logs import engine_logger
-from .base_module import Parameter
 from .module import Module
 from .saved_state import serializable
 from .settings import settings

@@ -95,7 +95,7 @@ def _config_of_a_call(ns: Any) -> Any:
 
 
 def _state(ns: Any) -> Any:
-    predict = ns.Predict("q, person -> answer: int", "unused" if False else None)
+    predict = ns.Predict("q, person -> answer: int")
     predict.demos = [
         ns.Example(q="x", person=Person(name="n"), answer=1).with_inputs("q"),
         {"q": ["a", Person(name="m")], "answer": {"k": Person(name="o")}},
