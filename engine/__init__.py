@@ -11,7 +11,12 @@ provider's SDK.
 """
 
 from .actors import ProgramActor
-from .adapters import Adapter, ChatAdapter, JSONAdapter
+from .adapters import Adapter, BAMLAdapter, ChatAdapter, JSONAdapter, TwoStepAdapter, XMLAdapter
+from .base_module import BaseModule, Parameter
+from .caching import Cache, configure_cache, request_cache
+from .callbacks import BaseCallback
+from .dspy_names import Installed, NotOffered, install_as
+from .dspy_names import missing as __getattr__  # noqa: F401 - asked for what is not below
 from .errors import (
     AdapterError,
     AdapterParseError,
@@ -43,29 +48,101 @@ from .errors import EngineError as DSPyError
 from .example import Completions, Example, Prediction
 from .inputs import check_inputs, required_inputs
 from .lm import LM, BaseLM, DummyLM
-from .module import Module, Parameter
-from .modules import ChainOfThought
+from .lm.history import inspect_history
+from .logs import configure_dspy_loggers, disable_logging, enable_logging
+from .module import Module
+from .modules import (
+    KNN,
+    RLM,
+    BestOfN,
+    ChainOfThought,
+    CodeAct,
+    MultiChainComparison,
+    ProgramOfThought,
+    ReAct,
+    ReActV2,
+    Refine,
+    majority,
+)
+from .parallel import Parallel
 from .predict import Predict
+from .sandbox import (
+    CodeExecutionError,
+    CodeInterpreter,
+    CodeInterpreterError,
+    FinalOutput,
+    LocalInterpreter,
+    PythonInterpreter,
+    SandboxLimits,
+    SandboxUnavailableError,
+    resolve_interpreter_factory,
+)
+from .saved_state import load
 from .settings import Settings, configure, context, settings
-from .signatures import InputField, OutputField, Signature, ensure_signature, infer_prefix, make_signature
+from .signatures import (
+    InputField,
+    OldField,
+    OldInputField,
+    OldOutputField,
+    OutputField,
+    Signature,
+    SignatureMeta,
+    ensure_signature,
+    infer_prefix,
+    make_signature,
+)
+from .types import (
+    Audio,
+    Citations,
+    Code,
+    Document,
+    File,
+    History,
+    Image,
+    Reasoning,
+    Tool,
+    ToolCallResults,
+    ToolCalls,
+    Type,
+)
 from .usage import UsageTracker, track_usage
 
 __all__ = [
+    "KNN",
     "LM",
+    "RLM",
     "Adapter",
     "AdapterError",
     "AdapterParseError",
+    "Audio",
+    "BAMLAdapter",
+    "BaseCallback",
     "BaseLM",
+    "BaseModule",
+    "BestOfN",
+    "Cache",
     "ChainOfThought",
     "ChatAdapter",
+    "Citations",
+    "Code",
+    "CodeAct",
+    "CodeExecutionError",
+    "CodeInterpreter",
+    "CodeInterpreterError",
     "Completions",
     "ContextWindowExceededError",
     "DSPyError",
+    "Document",
     "DummyLM",
     "EngineError",
     "Example",
     "FieldValueError",
+    "File",
+    "FinalOutput",
+    "History",
+    "Image",
     "InputField",
+    "Installed",
     "JSONAdapter",
     "LMAuthError",
     "LMBillingError",
@@ -81,28 +158,60 @@ __all__ = [
     "LMUnexpectedError",
     "LMUnsupportedFeatureError",
     "LMUnsupportedModelError",
+    "LocalInterpreter",
     "MissingExtra",
     "MissingInputError",
     "Module",
+    "MultiChainComparison",
+    "NotOffered",
+    "OldField",
+    "OldInputField",
+    "OldOutputField",
     "OutputField",
+    "Parallel",
     "Parameter",
     "Predict",
     "Prediction",
     "ProgramActor",
+    "ProgramOfThought",
+    "PythonInterpreter",
+    "ReAct",
+    "ReActV2",
+    "Reasoning",
+    "Refine",
+    "SandboxLimits",
+    "SandboxUnavailableError",
     "Settings",
     "Signature",
     "SignatureError",
+    "SignatureMeta",
     "StateMismatchError",
     "SyncInsideLoopError",
+    "Tool",
+    "ToolCallResults",
+    "ToolCalls",
+    "TwoStepAdapter",
+    "Type",
     "UsageTracker",
+    "XMLAdapter",
     "check_inputs",
     "configure",
+    "configure_cache",
+    "configure_dspy_loggers",
     "context",
+    "disable_logging",
+    "enable_logging",
     "ensure_signature",
     "infer_prefix",
+    "inspect_history",
+    "install_as",
     "is_retryable_lm_error",
+    "load",
+    "majority",
     "make_signature",
+    "request_cache",
     "required_inputs",
+    "resolve_interpreter_factory",
     "settings",
     "track_usage",
 ]

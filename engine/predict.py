@@ -11,7 +11,6 @@ The LM is, in this order: `lm=` of the call, `predict.lm`, `settings.lm`. The ad
 from __future__ import annotations
 
 import copy as copying
-import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +18,11 @@ from functools import lru_cache
 from typing import Any, cast
 
 from .adapters import ChatAdapter
+from .base_module import Parameter
 from .example import Prediction
 from .lm import BaseLM
-from .module import Module, Parameter
+from .logs import engine_logger
+from .module import Module
 from .saved_state import serializable
 from .settings import settings
 from .signatures import FieldSpec, Signature, ensure_signature
@@ -30,7 +31,7 @@ from .value_types import allows_none, fits, type_name
 
 __all__ = ["Predict"]
 
-logger = logging.getLogger("dspex.engine.predict")
+logger = engine_logger("dspex.engine.predict", dspy="dspy.predict.predict")
 
 # A state file that could set these would decide where the user's API key is sent.
 _UNSAFE_LM_STATE_KEYS = frozenset({"api_base", "base_url", "model_list"})
@@ -158,7 +159,8 @@ class Predict(Module, Parameter):
 
     def _prepared(self, kwargs: dict[str, Any]) -> _Call:
         if "new_signature" in kwargs:
-            raise ValueError("new_signature is not a valid argument; pass signature=... instead.")
+            # dspy's error class
+            raise AssertionError("new_signature is no longer a valid keyword argument. Pass signature=... instead.")
         signature: type[Signature] = ensure_signature(kwargs.pop("signature", self.signature))
         demos: Sequence[Any] = kwargs.pop("demos", self.demos)
         config: dict[str, Any] = {**self.config, **kwargs.pop("config", {})}
@@ -178,7 +180,7 @@ class Predict(Module, Parameter):
     def _positional_args_message(self) -> str:
         names = list(self.signature.input_fields)
         return (
-            "Positional arguments are not allowed when calling `Predict`, must use keyword arguments that match your "
+            "Positional arguments are not allowed when calling `dspy.Predict`, must use keyword arguments that match your "
             f"signature input fields: '{', '.join(names)}'. For example: `predict({names[0]}=input_value, ...)`."
         )
 
@@ -222,7 +224,7 @@ class Predict(Module, Parameter):
             NotImplementedError: the state was written by dspy before 2.6, or holds decision criteria.
         """
         if "extended_signature" in state:
-            raise NotImplementedError("States with an extended_signature (dspy before 2.6) are not supported.")
+            raise NotImplementedError("Loading extended_signature is no longer supported in DSPy 2.6+")
         if state.get("fields"):
             raise NotImplementedError(
                 "This state holds criteria of decision outputs, which dspex.engine does not have."
@@ -245,15 +247,17 @@ def _usable_lm(lm: object) -> BaseLM:
         return lm
     if lm is None:
         raise ValueError(
-            "No LM is loaded. Please configure the LM using `configure(lm=LM(...))`. e.g, "
-            "`configure(lm=LM('openai/gpt-4o-mini'))`"
+            "No LM is loaded. Please configure the LM using `dspy.configure(lm=dspy.LM(...))`. e.g, "
+            "`dspy.configure(lm=dspy.LM('openai/gpt-4o-mini'))`"
         )
     if isinstance(lm, str):
         raise ValueError(
-            "LM must be an instance of `BaseLM`, not a string. Instead of using a string like "
-            f"'configure(lm=\"{lm}\")', please configure the LM like 'configure(lm=LM(\"{lm}\"))'"
+            "LM must be an instance of `dspy.BaseLM`, not a string. Instead of using a string like "
+            f"'dspy.configure(lm=\"{lm}\")', please configure the LM like 'dspy.configure(lm=dspy.LM(\"{lm}\"))'"
         )
-    raise ValueError(f"LM must be an instance of `BaseLM`, not {type(lm)}.")
+    raise ValueError(
+        f"LM must be a dspy.BaseLM or a decision-request client, not {type(lm)}. (dspex.engine takes the former only.)"
+    )
 
 
 def _keep_candidates_apart(config: dict[str, Any], lm: BaseLM) -> None:

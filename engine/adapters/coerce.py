@@ -15,8 +15,9 @@ import types
 from collections.abc import Callable
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from ..types import Type
 from .repair import read_json
 
 Coercer = Callable[[Any], Any]
@@ -35,6 +36,8 @@ def coercer(annotation: Any) -> Coercer:
         return functools.partial(_literal, arguments, validate)
     if origin in (Union, types.UnionType) and type(None) in arguments and str in arguments:
         return validate
+    if isinstance(annotation, type) and origin is None and issubclass(annotation, Type):
+        return functools.partial(_custom, validate)
     return functools.partial(_structured, validate)
 
 
@@ -80,6 +83,20 @@ def _literal(allowed: tuple[Any, ...], validate: Coercer, value: Any) -> Any:
 
 def _structured(validate: Coercer, value: Any) -> Any:
     return validate(load(value)) if isinstance(value, str) else validate(value)
+
+
+def _custom(validate: Coercer, value: Any) -> Any:
+    """As any structured value, and if that fails, from the text as it is: a custom type may read its own syntax."""
+    try:
+        return _structured(validate, value)
+    except ValidationError:
+        if not isinstance(value, str):
+            raise
+        try:
+            return validate(value)
+        except ValidationError:
+            pass
+        raise
 
 
 def load(text: str) -> Any:

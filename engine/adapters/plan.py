@@ -7,12 +7,11 @@ anew when the signature was edited in place. It never outlives nor holds its sig
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol, cast
-
-import pydantic
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, cast, get_args, get_origin
 
 from ..signatures import FieldSpec, SignatureMeta
+from ..types import History, Tool, ToolCalls, Type
 from .annotation import allows_none
 from .coerce import Coercer, coercer
 from .values import passages, text_of
@@ -58,7 +57,22 @@ class FieldPlan:
 class Plan:
     """A signature compiled for one adapter class. Texts are None until they are first needed."""
 
-    __slots__ = ("demos", "inputs", "instructions", "names", "outputs", "reminder", "response_model", "specs", "system")
+    __slots__ = (
+        "_derived",
+        "custom_outputs",
+        "demos",
+        "history",
+        "inputs",
+        "instructions",
+        "names",
+        "outputs",
+        "own",
+        "reminder",
+        "specs",
+        "system",
+        "tool_calls",
+        "tools",
+    )
 
     def __init__(self, signature: SignatureMeta) -> None:
         self.specs = signature.specs
@@ -69,12 +83,36 @@ class Plan:
         self.names = tuple(field.name for field in fields)
         self.system: str | None = None
         self.reminder: str | None = None
-        self.response_model: type[pydantic.BaseModel] | None = None
         self.demos = RenderedDemos(self.names)
+        self.own: dict[Any, Any] = {}
+        """What else an adapter works out once per signature."""
+        self.history = _first(fields, "input", _is_history)
+        """The input that is the conversation so far, by name."""
+        self.tools = _first(fields, "input", _is_tools)
+        """The input that is the tools."""
+        self.tool_calls = _first(fields, "output", _is_tool_calls)
+        """The output that is the calls of tools."""
+        self.custom_outputs = tuple(
+            (field.name, cast("type[Type]", field.spec.annotation))
+            for field in self.outputs.values()
+            if isinstance(field.spec.annotation, type) and issubclass(field.spec.annotation, Type)
+        )
+        """The outputs of a custom type, which the model may provide by itself."""
+        self._derived: dict[tuple[str, ...], SignatureMeta] = {}
 
     def is_of(self, signature: SignatureMeta) -> bool:
         """Whether the plan is still that of the signature."""
         return self.specs is signature.specs and self.instructions is signature.instructions
+
+    def without(self, signature: SignatureMeta, names: tuple[str, ...]) -> SignatureMeta:
+        """`signature`, whose plan this is, less some fields; the same class each time, so that it keeps its plan."""
+        derived = self._derived.get(names)
+        if derived is None:
+            derived = signature
+            for name in names:
+                derived = cast("Any", derived).delete(name)
+            self._derived[names] = derived
+        return derived
 
     def completed(self, found: Mapping[str, Any]) -> dict[str, Any]:
         """The outputs in the order of the signature: those found, and the defaults of optional ones that were not.
@@ -91,6 +129,22 @@ class Plan:
             elif field.nullable:
                 result[name] = None
         return result
+
+
+def _first(fields: list[FieldPlan], kind: str, is_one: Callable[[Any], bool]) -> str | None:
+    return next((field.name for field in fields if field.spec.kind == kind and is_one(field.spec.annotation)), None)
+
+
+def _is_history(annotation: Any) -> bool:
+    return annotation == History
+
+
+def _is_tool_calls(annotation: Any) -> bool:
+    return annotation == ToolCalls
+
+
+def _is_tools(annotation: Any) -> bool:
+    return annotation == Tool or (get_origin(annotation) is list and get_args(annotation)[0] == Tool)
 
 
 class RenderedDemo:
@@ -168,7 +222,7 @@ def _elements(value: Any) -> list[Any]:
 
 def _watched(value: Any, depth: int = 0) -> Any:
     kind = cast("type[Any]", type(value))
-    if kind in _SCALARS:
+    if kind in _SCALARS or (issubclass(kind, Type) and kind.model_config.get("frozen")):
         return value
     if kind not in (list, tuple, dict) or depth > 8:
         return _UNWATCHABLE

@@ -6,6 +6,7 @@ An edit is noticed when the specs are next asked for: they are then made anew fr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pydantic
@@ -29,6 +30,9 @@ class Record:
         self.instructions: tuple[str, str] = ("", "")
         """The docstring of the class, and the same without its indentation."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Record, (self.declared(),)
+
     def ordered(self) -> tuple[FieldSpec, ...]:
         """The specs, inputs first. The same tuple object for as long as nothing was edited."""
         if self._infos is not None:
@@ -51,12 +55,11 @@ class Record:
             self._infos = infos
         return self._infos
 
-    def model(self, name: str) -> type[pydantic.BaseModel]:
-        """A pydantic model with the fields, built on first use."""
+    def model(self, make: Callable[[tuple[FieldSpec, ...]], type[pydantic.BaseModel]]) -> type[pydantic.BaseModel]:
+        """What `make` makes of the specs, made on first use and again after an edit."""
         specs = self.declared()
         if self._model is None:
-            fields: dict[str, Any] = {spec.name: (spec.annotation, spec.to_info()) for spec in specs}
-            self._model = pydantic.create_model(name, **fields)
+            self._model = make(specs)
         return self._model
 
     def _read_back(self) -> None:
