@@ -1,7 +1,7 @@
 """Whether anything of a call has already been streamed to a reader: what was seen cannot be taken back.
 
-An adapter that would ask again in another format, and a client that would try again, first look here: once a piece is
-out, neither may. Scopes nest, and concurrent calls have their own.
+An adapter that would ask again in another format first looks here: once a piece is out, it may not. Scopes nest, and
+concurrent calls have their own.
 
     with fallback_scope() as progress:
         ...
@@ -10,33 +10,51 @@ out, neither may. Scopes nest, and concurrent calls have their own.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
+from contextvars import ContextVar, Token
+
+from .settings import settings
 
 __all__ = ["StreamProgress", "fallback_scope", "mark_emitted"]
 
 
-@dataclass(slots=True)
 class StreamProgress:
-    """What has become visible inside one scope."""
+    """One scope, and what has become visible inside it. A context manager."""
 
-    emitted: bool = False
+    __slots__ = ("_token", "emitted")
+
+    def __init__(self) -> None:
+        self.emitted = False
+        self._token: Token[tuple[StreamProgress, ...]] | None = None
+
+    def __enter__(self) -> StreamProgress:
+        self._token = _scopes.set((*_scopes.get(), self))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._token is not None:
+            _scopes.reset(self._token)
+            self._token = None
+
+
+class _NothingStreams(StreamProgress):
+    """Stands for every scope while nobody listens, and costs nothing."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> StreamProgress:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
 
 
 _scopes: ContextVar[tuple[StreamProgress, ...]] = ContextVar("dspex stream progress", default=())
+_NOTHING = _NothingStreams()
 
 
-@contextmanager
-def fallback_scope() -> Generator[StreamProgress, None, None]:
+def fallback_scope() -> StreamProgress:
     """A scope that learns of every piece streamed inside it."""
-    progress = StreamProgress()
-    token = _scopes.set((*_scopes.get(), progress))
-    try:
-        yield progress
-    finally:
-        _scopes.reset(token)
+    return StreamProgress() if settings.send_stream is not None else _NOTHING
 
 
 def mark_emitted() -> None:

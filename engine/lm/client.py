@@ -13,7 +13,6 @@ every failure is an `LMError`; cancelling the call closes its connection.
 
 from __future__ import annotations
 
-import logging
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 import anyio
 
 from ..caching import Cache, SingleFlight, current_cache
+from ..logs import engine_logger
 from ..settings import settings
 from ..stream_progress import mark_emitted
 from ..sync import before_loop_closes, run_sync
@@ -50,7 +50,7 @@ from .wire import (
 
 __all__ = ["LM"]
 
-logger = logging.getLogger("dspex.engine.lm")
+logger = engine_logger("dspex.engine.lm", dspy="dspy.clients.lm")
 
 DEFAULT_TIMEOUT = 600.0  # seconds; the SDKs' own default for one attempt, here for the whole call
 _APIS = ("chat", "text", "responses")
@@ -485,6 +485,49 @@ class LM(BaseLM):
         if not isinstance(self._engine_spec, str):
             return await ask_engine(self._engine_spec, self._async_engine_spec, asked.request, emit)
         return await self._provider.complete(await self._client(asked.access), asked.request, emit)
+
+    async def embed(self, texts: Sequence[str], **options: Any) -> list[list[float]]:
+        """Embed texts with this model: a vector for each, in their order. Retries, limits and deadline as for a call;
+        nothing is cached here (see `dspex.engine.Embedder`).
+
+        Raises:
+            LMUnsupportedFeatureError: the provider has no embeddings.
+            LMError: of the class that fits. Cancellation passes through and ends the request.
+        """
+        embed = getattr(self._provider, "embed", None)
+        merged = {**self.kwargs, **options}
+        access = self._access(merged)
+        if embed is None:
+            await self._client(access)  # an unknown provider says so
+            raise LMUnsupportedFeatureError(
+                f"{self._provider.name} has no embeddings API; use a model of a provider that has.",
+                feature="embeddings",
+                model=self.model,
+                provider=self._provider.name,
+            )
+        request = ChatRequest(
+            model=self._wire_model,
+            label=self.model,
+            messages=[{"content": text} for text in texts],
+            options={k: v for k, v in merged.items() if v is not None and k not in _CLIENT_OPTIONS},
+            headers={**(merged.get("headers") or {}), **(merged.get("extra_headers") or {})},
+            timeout=_seconds(merged.get("timeout")),
+        )
+        check_encodable(texts, "inputs")
+        await self._client(access)
+        deadline = anyio.current_time() + request.timeout
+
+        async def attempt() -> list[list[float]]:
+            return await embed(await self._client(access), request, texts)
+
+        with anyio.CancelScope(deadline=deadline):
+            retries = int(merged.get("num_retries", self.num_retries))
+            return await retrying(attempt, retries=retries, deadline=deadline, backoff=self._backoff)
+        raise LMTimeoutError(
+            f"No embeddings within timeout={request.timeout:g} s, retries included.",
+            model=self.model,
+            provider=self._provider.name,
+        )
 
     def _rate_limit(self, access: Access) -> RateLimit | None:
         if self._requests_per_minute is None and self._tokens_per_minute is None:

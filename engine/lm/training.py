@@ -6,14 +6,15 @@ provider can do none of it and says so.
 
 from __future__ import annotations
 
-import logging
 from concurrent.futures import Future
 from threading import Thread
 from typing import Any
 
+from ..logs import engine_logger
+
 __all__ = ["ReinforceJob", "TrainingJob", "TrainingProvider"]
 
-logger = logging.getLogger("dspex.engine.lm")
+logger = engine_logger("dspex.engine.lm.training", dspy="dspy.clients.provider")
 
 
 class TrainingJob(Future[Any]):
