@@ -12,7 +12,8 @@ from __future__ import annotations
 import copy as copying
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self, cast
 
 from .logs import engine_logger
@@ -20,7 +21,8 @@ from .saved_state import StateMismatchError, pickle_refused, read_state, write_s
 
 __all__ = ["BaseModule", "Parameter"]
 
-logger = engine_logger("dspex.engine.base_module", dspy="dspy.primitives.base_module")
+# dspy writes this one record with the root logger.
+logger = engine_logger("dspex.engine.base_module", dspy="root")
 
 
 class Parameter:
@@ -176,6 +178,11 @@ class BaseModule:
             RuntimeError: a demo holds what JSON cannot.
         """
         if save_program:
+            if Path(path).suffix:
+                raise ValueError(
+                    f"`path` must point to a directory without a suffix when `save_program=True`, but received: {path}. (And "
+                    "dspex.engine does not save whole programs.)"
+                )
             raise pickle_refused(
                 "save_program=True is not offered: the file would be a pickle. Save the state as .json and build the "
                 "program in code"

@@ -22,12 +22,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
-from .base_module import BaseModule, Parameter
+from .base_module import BaseModule
 from .callbacks import with_callbacks
 from .example import Example, Prediction
 from .forward import Forward, forward_of
+from .lm.history import print_history
 from .logs import engine_logger
 from .off_loop import in_thread
 from .parallel import Parallel
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from .lm import BaseLM
     from .lm.history import HistoryEntry
 
-__all__ = ["Module", "Parameter"]
+__all__ = ["Module"]
 
 logger = engine_logger("dspex.engine.module", dspy="dspy.primitives.module")
 
@@ -196,7 +197,7 @@ class Module(BaseModule, metaclass=_ModuleMeta):
     def named_predictors(self) -> list[tuple[str, Any]]:
         """Every `Predict` with its path."""
         # Every parameter with a signature is a predictor; Predict is defined above this file.
-        return [(name, each) for name, each in self.named_parameters() if isinstance(each, Parameter) and hasattr(each, "signature")]
+        return [(name, each) for name, each in self.named_parameters() if hasattr(each, "signature")]
 
     def predictors(self) -> list[Any]:
         """The predictors, without their names."""
@@ -224,6 +225,45 @@ class Module(BaseModule, metaclass=_ModuleMeta):
         if used and all(lm is used[0] for lm in used):
             return used[0]
         raise ValueError("Multiple LMs are being used in the module. There's no unique LM to return.")
+
+    # -- many calls, and a look at them ------------------------------------------------------------------------------
+
+    def batch(
+        self,
+        examples: Sequence[Example],
+        num_threads: int | None = None,
+        max_errors: int | None = None,
+        return_failed_examples: bool = False,
+        provide_traceback: bool | None = None,
+        disable_progress_bar: bool = False,
+        timeout: float = 120,
+        straggler_limit: int = 3,
+    ) -> Any:
+        """Run the program on the inputs of every example, `num_threads` at a time; see `Parallel` for the arguments.
+
+        Returns:
+            The results in order, None where one failed; with `return_failed_examples` a tuple of these, the failed
+            examples and their exceptions.
+
+        Raises:
+            ValueError: an example has no inputs marked.
+            Exception: `max_errors` examples failed.
+            SyncInsideLoopError: on a running event loop; await `Parallel(...).acall(...)` there.
+        """
+        pairs = [(self, example.inputs()) for example in examples]
+        return Parallel(
+            num_threads=num_threads,
+            max_errors=max_errors,
+            return_failed_examples=return_failed_examples,
+            provide_traceback=provide_traceback,
+            disable_progress_bar=disable_progress_bar,
+            timeout=timeout,
+            straggler_limit=straggler_limit,
+        ).forward(pairs)
+
+    def inspect_history(self, n: int = 1, file: TextIO | None = None) -> None:
+        """Print the last `n` LM calls made while this module ran. With `file`, there, and without colours."""
+        print_history(self.history, n, file=file)
 
     def __repr__(self) -> str:
         return "\n".join(f"{name} = {predictor}" for name, predictor in self.named_predictors())

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
-from .adapters import ChatAdapter
+from .adapters import Adapter, ChatAdapter
+from .base_module import Parameter
 from .example import Prediction
 from .lm import BaseLM
 from .logs import engine_logger
-from .base_module import Parameter
 from .module import Module
 from .saved_state import serializable
 from .settings import settings
@@ -141,13 +141,28 @@ class Predict(Module, Parameter):
         record_trace = kwargs.pop("_trace", True)
         call = self._prepared(kwargs)
         adapter = settings.adapter or _DEFAULT_ADAPTER
-        completions = await adapter.acall(
-            call.lm, lm_kwargs=call.config, signature=call.signature, demos=call.demos, inputs=call.inputs
-        )
+        if settings.send_stream is None:
+            completions = await self._asked(adapter, call)
+        else:
+            with settings.context(**self._streaming()):
+                completions = await self._asked(adapter, call)
         prediction = Prediction.from_completions(completions, signature=call.signature)
         if record_trace:
             self._trace(call.inputs, prediction)
         return prediction
+
+    @staticmethod
+    async def _asked(adapter: Adapter, call: _Call) -> list[dict[str, Any]]:
+        return await adapter.acall(
+            call.lm, lm_kwargs=call.config, signature=call.signature, demos=call.demos, inputs=call.inputs
+        )
+
+    def _streaming(self) -> dict[str, Any]:
+        """The settings under which this predictor's answer is streamed; or is not, when nobody listens to it."""
+        listeners: Sequence[Any] = settings.stream_listeners or ()
+        if not listeners or any(listener.predict is self for listener in listeners):
+            return {"caller_predict": self}
+        return {"send_stream": None}
 
     def _trace(self, inputs: Mapping[str, Any], prediction: Prediction) -> None:
         trace = cast("list[Any] | None", settings.trace)

@@ -69,7 +69,7 @@ class PickleRefused(EngineError, ValueError):
 
 def pickle_refused(what: str) -> PickleRefused:
     """The refusal of `what`, a sentence without its full stop."""
-    return PickleRefused(f"{what}. Loading .pkl files can run arbitrary code, which may be dangerous.")
+    return PickleRefused(f"{what}. Loading pickles can run arbitrary code, which may be dangerous.")
 
 
 def get_dependency_versions() -> dict[str, str]:
@@ -117,13 +117,14 @@ def write_state(path: str | os.PathLike[str], state: Mapping[str, Any], *, field
         ValueError: `path` does not end with .json.
         RuntimeError: a value cannot be written as JSON; an existing file is left as it was.
     """
-    target = _json_path(path)
+    target = _json_path(path, when=" when `save_program=False`")
     metadata = {"dependency_versions": _DEPENDENCY_VERSIONS, "dspex": {"format": 1, "fields": dict(fields)}}
     try:
         content = pydantic_core.to_json({**state, "metadata": metadata}, indent=2, inf_nan_mode="null") + b"\n"
     except pydantic_core.PydanticSerializationError as error:
         raise RuntimeError(
-            f"Failed to save state to {target}: {error}. A demo holds a value that JSON cannot; convert it."
+            f"Failed to save state to {target} with error: {error}. Your DSPy program may contain non json-serializable "
+            "objects: a demo holds a value that JSON cannot. Convert it to text, numbers, lists and dicts."
         ) from error
     # Written beside the target and moved over it: a reader sees the old file or the new one, never half of one.
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -180,10 +181,15 @@ def read_state(path: str | os.PathLike[str], *, fields: Mapping[str, list[str]])
     return cast("dict[str, Any]", state)
 
 
-def _json_path(path: str | os.PathLike[str]) -> Path:
+def _json_path(path: str | os.PathLike[str], *, when: str = "") -> Path:
     made = Path(path)
+    if made.suffix not in (".json", ".pkl"):
+        raise ValueError(
+            f"`path` must end with `.json` or `.pkl`{when}, but received: {path}. (dspex.engine writes and reads .json only.)"
+        )
     if made.suffix == ".pkl":
-        raise pickle_refused(f"Pickled state is not offered, save and load .json files ({made})")
-    if made.suffix != ".json":
-        raise ValueError(f"`path` must end with `.json`, but received: {made}. (dspy takes `.json` or `.pkl`.)")
+        raise PickleRefused(
+            "Loading .pkl files can run arbitrary code, which may be dangerous. Prefer saving with .json files if possible. "
+            f"(dspex.engine neither writes nor reads pickles, whatever `allow_pickle` says: {path}.)"
+        )
     return made

@@ -33,7 +33,7 @@ class BestOfN(Module):
     def __init__(
         self,
         module: Module,
-        N: int,  # noqa: N803 - dspy's name
+        N: int,
         reward_fn: Reward,
         threshold: float,
         fail_count: int | None = None,
@@ -89,7 +89,7 @@ class BestOfN(Module):
         return best
 
 
-def rollouts(module: Module, count: int):  # noqa: ANN201 - an iterator of (rollout id, program)
+def rollouts(module: Module, count: int):
     """Copies of `module`, each with its LM at temperature 1 and the next `rollout_id`."""
     lm: Any = module.get_lm() or settings.lm
     first: int = lm.kwargs.get("rollout_id") or 0

@@ -16,8 +16,8 @@ from typing import Any
 
 from ..example import Prediction
 from ..off_loop import ask
-from ..sandbox import CodeInterpreter, PythonInterpreter, run_code, validate_interpreter_factory
 from ..predict import Predict
+from ..sandbox import CodeInterpreter, PythonInterpreter, run_code, validate_interpreter_factory
 from ..signatures import InputField, OutputField, Signature, ensure_signature
 from ..sync import run_sync
 from ..types import Tool

@@ -30,7 +30,7 @@ class MultiChainComparison(Module):
     def __init__(
         self,
         signature: str | type[Signature],
-        M: int = 3,  # noqa: N803 - dspy's name
+        M: int = 3,
         temperature: float = 0.7,
         **config: Any,
     ) -> None:

@@ -32,8 +32,8 @@ from ..sandbox import (
 )
 from ..signatures import InputField, OutputField, Signature, ensure_signature
 from ..sync import run_sync
-from .surroundings import told_to_model
 from .chain_of_thought import ChainOfThought
+from .surroundings import told_to_model
 
 __all__ = ["ProgramOfThought", "execute_code", "interpreter_for", "parse_code", "refuse_named_interpreter"]
 

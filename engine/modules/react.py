@@ -25,8 +25,8 @@ from ..predict import Predict
 from ..signatures import InputField, OutputField, Signature, ensure_signature, make_signature
 from ..sync import run_sync
 from ..types import Tool
-from .surroundings import adapter_in_force, told_to_model
 from .chain_of_thought import ChainOfThought
+from .surroundings import adapter_in_force, told_to_model
 
 __all__ = ["ReAct", "Trajectory", "format_trajectory", "with_shorter_trajectories"]
 

@@ -24,8 +24,8 @@ from ..predict import Predict
 from ..settings import context, settings
 from ..signatures import InputField, OutputField, Signature
 from ..sync import run_sync
-from .surroundings import adapter_in_force
 from .best_of_n import Reward, rollouts, trace_of_best
+from .surroundings import adapter_in_force
 
 __all__ = ["OfferFeedback", "Refine", "inspect_modules"]
 
@@ -66,7 +66,7 @@ class Refine(Module):
     def __init__(
         self,
         module: Module,
-        N: int,  # noqa: N803 - dspy's name
+        N: int,
         reward_fn: Reward,
         threshold: float | None,
         fail_count: int | None = None,

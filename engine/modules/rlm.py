@@ -12,7 +12,6 @@ interpreter of its own for each call (`dspex.engine.sandbox`). Prompts are those
 from __future__ import annotations
 
 import base64
-import inspect
 import keyword
 import logging
 from collections.abc import Callable, Mapping, Sequence

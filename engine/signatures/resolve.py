@@ -178,11 +178,12 @@ class TypeReader:
 
     def _unknown(self, node: ast.expr, name: str, reason: str | None = None) -> NoReturn:
         text = ast.unparse(node)
-        message = (
-            f"{reason or f'Unknown name: {name}'} (in the type `{text}` of field `{self._field}`). Define or import it where the signature is "
-            f"written, or pass it: Signature(..., custom_types={{{name.split('.')[0]!r}: ...}})."
+        raise UnknownTypeError(
+            f"{reason or f'Unknown name: {name}'} (in the type `{text}` of field `{self._field}`). Define or import it where "
+            f"the signature is written, or pass it: Signature(..., custom_types={{{name.split('.')[0]!r}: ...}}).",
+            field=self._field,
+            type_text=text,
         )
-        raise UnknownTypeError(message, field=self._field, type_text=text)
 
     def _unhandled(self, node: ast.expr) -> NoReturn:
         self._refuse(

@@ -146,7 +146,7 @@ BEHAVIOURS = {
         ns.Prediction(score=1) <= 1,
         ns.Prediction(score=1) > ns.Prediction(score=2),
         ns.Prediction(score=1) >= 3,
-        2 > ns.Prediction(score=1),
+        ns.Prediction(score=1) < 2,
     ),
     "comparison with text": lambda ns: ns.Prediction(score=1) < "x",
     "comparison with None": lambda ns: ns.Prediction(score=1) >= None,

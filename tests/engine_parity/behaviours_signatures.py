@@ -51,7 +51,6 @@ _STRINGS = [
     "a => b",
     "a -> a",
     "a, b -> b, a",
-    "a: int, b: str = 3 -> c" if False else "x1, y_2 -> Z",
     "a b -> c",
     "1a -> b",
     "a-b -> c",
@@ -135,7 +134,7 @@ _STRINGS = [
 
 def _fields(sig: Any) -> Any:
     return [
-        (name, f.annotation, {k: v for k, v in f.json_schema_extra.items()}, f.is_required())
+        (name, f.annotation, dict(f.json_schema_extra), f.is_required())
         for name, f in sig.fields.items()
     ]
 
@@ -455,7 +454,5 @@ def _scoped(ns: Any) -> Any:
 
     return [
         ns.Signature("a: Local -> b").fields["a"].annotation.__name__,
-        ns.Predict("a: list[Local] -> b").signature.fields["a"].annotation.__args__[0].__name__
-        if False
-        else ns.Predict("a: Local -> b").signature.fields["a"].annotation.__name__,
+        ns.Predict("a: Local -> b").signature.fields["a"].annotation.__name__,
     ]

@@ -26,6 +26,7 @@ ON_PURPOSE: dict[str, str] = {
     "signatures: the string 'a: Optional -> b'": _PYDANTIC,
     "signatures: the string 'a: Union -> b'": _PYDANTIC,
     "signatures: equals a pydantic model": "it is not equal; dspy fails by accident",
+    "predict: trace": "dspy takes its own `_trace=False` for an unknown input and warns of it",
 }
 """What differs at all."""
 
@@ -37,6 +38,10 @@ OWN_WORDS: dict[str, str] = {
     "signatures: insert too far": "dspy names a range that is not the one it checks",
     "signatures: insert too far back": "as above",
     "signatures: with_updated_fields of nothing": "dspy says only the name",
+    "programs: load without metadata": "dspy says only the missing key",
+    "programs: load without an entry": "as above",
+    "programs: save what JSON cannot hold": "dspy recommends a pickle",
+    "programs: load of a pickle": "dspy says how to read it all the same",
     "records: subtraction": "Python's own words; they name the class's module",
 }
 """What raises an error of the same builtin classes, in other words."""

@@ -69,7 +69,7 @@ def _shown(value: Any) -> str:
 def without_names(text: str) -> str:
     """The text without addresses and without the packages' names."""
     text = re.sub(r"0x[0-9a-f]+", "0x", text)
-    text = text.replace(" (<unknown>, line 1)", "")
+    text = re.sub(r"/\S*/tmp\w+/", "FOLDER/", text).replace(" (<unknown>, line 1)", "")
     return re.sub(r"\b(?:dspex\.engine|dspy)(?:\.[a-z_0-9]+)*\.(?=[A-Za-z])", "", text)
 
 
@@ -107,7 +107,7 @@ def differences(theirs: Outcome, ours: Outcome, *, wording: bool = True) -> list
     if (theirs.error is None) != (ours.error is None):
         return [f"theirs: {theirs.error or theirs.value!r}, ours: {ours.error or ours.value!r}"]
     if theirs.error is not None and ours.error is not None:
-        names = {cls.__name__ for cls in type(ours.error).__mro__}
+        names = {{"EngineError": "DSPyError"}.get(cls.__name__, cls.__name__) for cls in type(ours.error).__mro__}
         wanted = [cls for cls in type(theirs.error).__mro__ if cls.__module__ == "builtins" or "dspy" in cls.__module__]
         lacking = [cls.__name__ for cls in wanted if cls.__name__ not in names]
         if lacking:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import behaviours_predict
+import behaviours_programs
 import behaviours_records
 import behaviours_signatures
 import dspex.engine as engine
@@ -19,6 +21,8 @@ BEHAVIOURS: dict[str, Behaviour] = {
     for room, corpus in (
         ("records", behaviours_records.BEHAVIOURS),
         ("signatures", behaviours_signatures.BEHAVIOURS),
+        ("predict", behaviours_predict.BEHAVIOURS),
+        ("programs", behaviours_programs.BEHAVIOURS),
     )
     for name, behaviour in corpus.items()
 }

@@ -43,7 +43,7 @@ if not __package__:
     _package = importlib.util.module_from_spec(_spec)
     sys.modules["_dspex_sandbox"] = _package
     _spec.loader.exec_module(_package)
-    __package__ = "_dspex_sandbox"  # noqa: A001 - what the relative imports below are relative to
+    __package__ = "_dspex_sandbox"
 
 from . import confinement  # noqa: E402
 
