@@ -154,7 +154,7 @@ class ToolCalls(Type):
         """As `format`, with the results where there are any."""
         data = self.format()
         if self.tool_call_results is not None:
-            adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(type(self.tool_call_results))
+            adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(cast("Any", type(self.tool_call_results)))
             data["tool_call_results"] = adapter.dump_python(self.tool_call_results, mode="json")
         return data
 
@@ -270,12 +270,13 @@ class ToolCallResults(_Quiet):
         if isinstance(data, cls):
             return data
         if isinstance(data, list):
-            return {"tool_call_results": data}
+            return {"tool_call_results": cast("Any", data)}
         if isinstance(data, dict):
-            if "tool_call_results" in data:
-                return cast("Any", data)
-            if "name" in data and "value" in data:
-                return {"tool_call_results": [data]}
+            given = cast("dict[str, Any]", data)
+            if "tool_call_results" in given:
+                return given
+            if "name" in given and "value" in given:
+                return {"tool_call_results": [given]}
         raise ValueError(f"Received invalid value for `dspy.ToolCallResults`: {data}")
 
 
