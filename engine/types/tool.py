@@ -19,14 +19,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property, partial
 from typing import Any, ClassVar, Literal, cast
 
-import anyio.to_thread
-
 from ..callbacks import with_callbacks
 from ..settings import settings
 from ..sync import SyncInsideLoopError, run_sync
 from .base import Type
 from .tool_arguments import Argument, convert_input_schema_to_tool_args, described_parameters
 from .tool_calls import ToolCallResults, ToolCalls
+from .worker_thread import run_in_thread
 
 __all__ = ["Tool", "ToolCallResults", "ToolCalls", "convert_input_schema_to_tool_args"]
 
@@ -122,8 +121,7 @@ class Tool(Type):
             result = self.func(**arguments)
         else:
             # 100 us; nothing tells from outside whether a function is quick or blocks for a minute.
-            call = partial(self.func, **arguments)
-            result = await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+            result = await run_in_thread(self.func, arguments)
         return await cast("Awaitable[Any]", result) if inspect.iscoroutine(result) else result
 
     @cached_property

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Protocol, cast
 
 import anyio
-import anyio.to_thread
 import json_repair
 import pydantic
 
 from .base import Type, forget_docstring
+from .worker_thread import run_in_thread
 
 __all__ = ["ToolCallResults", "ToolCalls"]
 
@@ -92,7 +91,7 @@ class ToolCall(Type):
                 return await acall(**arguments)
             if inspect.iscoroutinefunction(found):
                 return await found(**arguments)
-            result = await anyio.to_thread.run_sync(partial(found, **arguments), abandon_on_cancel=True)
+            result = await run_in_thread(found, arguments)
             return await result if inspect.iscoroutine(result) else result
         except _NotFoundError as error:
             raise ValueError(str(error)) from None
