@@ -13,10 +13,12 @@ provider's SDK.
 from .actors import ProgramActor
 from .adapters import Adapter, BAMLAdapter, ChatAdapter, JSONAdapter, TwoStepAdapter, XMLAdapter
 from .base_module import BaseModule, Parameter
-from .caching import Cache, configure_cache, request_cache
+from .bridges import asyncify, syncify
+from .caching import Cache, configure_cache, live_cache_attribute, request_cache
 from .callbacks import BaseCallback
 from .dspy_names import Installed, NotOffered, install_as
 from .dspy_names import missing as __getattr__  # noqa: F401 - asked for what is not below
+from .embedder import Embedder
 from .errors import (
     AdapterError,
     AdapterParseError,
@@ -25,13 +27,16 @@ from .errors import (
     FieldValueError,
     LMAuthError,
     LMBillingError,
+    LMCollectionLimitError,
     LMConfigurationError,
     LMError,
     LMInvalidRequestError,
+    LMLockTimeoutError,
     LMNotConfiguredError,
     LMProviderError,
     LMRateLimitError,
     LMServerError,
+    LMStreamAssemblyError,
     LMTimeoutError,
     LMTransportError,
     LMUnexpectedError,
@@ -47,8 +52,8 @@ from .errors import (
 from .errors import EngineError as DSPyError
 from .example import Completions, Example, Prediction
 from .inputs import check_inputs, required_inputs
-from .lm import LM, BaseLM, DummyLM
-from .lm.history import inspect_history
+from .lm import LM, BaseLM, DummyLM, Price, TrainingJob, inspect_history, lm15
+from .lm import TrainingProvider as Provider
 from .logs import configure_dspy_loggers, disable_logging, enable_logging
 from .module import Module
 from .modules import (
@@ -91,6 +96,7 @@ from .signatures import (
     infer_prefix,
     make_signature,
 )
+from .streaming import StatusMessage, StatusMessageProvider, StreamListener, StreamResponse, streamify
 from .types import (
     Audio,
     Citations,
@@ -106,6 +112,8 @@ from .types import (
     Type,
 )
 from .usage import UsageTracker, track_usage
+
+live_cache_attribute(__name__)
 
 __all__ = [
     "KNN",
@@ -134,6 +142,7 @@ __all__ = [
     "DSPyError",
     "Document",
     "DummyLM",
+    "Embedder",
     "EngineError",
     "Example",
     "FieldValueError",
@@ -146,13 +155,16 @@ __all__ = [
     "JSONAdapter",
     "LMAuthError",
     "LMBillingError",
+    "LMCollectionLimitError",
     "LMConfigurationError",
     "LMError",
     "LMInvalidRequestError",
+    "LMLockTimeoutError",
     "LMNotConfiguredError",
     "LMProviderError",
     "LMRateLimitError",
     "LMServerError",
+    "LMStreamAssemblyError",
     "LMTimeoutError",
     "LMTransportError",
     "LMUnexpectedError",
@@ -172,8 +184,10 @@ __all__ = [
     "Parameter",
     "Predict",
     "Prediction",
+    "Price",
     "ProgramActor",
     "ProgramOfThought",
+    "Provider",
     "PythonInterpreter",
     "ReAct",
     "ReActV2",
@@ -186,14 +200,20 @@ __all__ = [
     "SignatureError",
     "SignatureMeta",
     "StateMismatchError",
+    "StatusMessage",
+    "StatusMessageProvider",
+    "StreamListener",
+    "StreamResponse",
     "SyncInsideLoopError",
     "Tool",
     "ToolCallResults",
     "ToolCalls",
+    "TrainingJob",
     "TwoStepAdapter",
     "Type",
     "UsageTracker",
     "XMLAdapter",
+    "asyncify",
     "check_inputs",
     "configure",
     "configure_cache",
@@ -206,6 +226,7 @@ __all__ = [
     "inspect_history",
     "install_as",
     "is_retryable_lm_error",
+    "lm15",
     "load",
     "majority",
     "make_signature",
@@ -213,5 +234,7 @@ __all__ = [
     "required_inputs",
     "resolve_interpreter_factory",
     "settings",
+    "streamify",
+    "syncify",
     "track_usage",
 ]

@@ -53,12 +53,12 @@ PATHS: dict[str, tuple[str, ...]] = {
     "adapters.types.tool": (),
     "adapters.utils": ("adapters.values", "adapters.coerce", "adapters.annotation", "adapters"),
     "adapters.xml_adapter": ("adapters",),
-    "clients": ("lm",),
+    "clients": ("lm", "caching"),
     "clients.base_lm": ("lm.base", "lm"),
-    "clients.cache": ("lm",),
-    "clients.embedding": ("lm",),
+    "clients.cache": ("caching.cache", "caching"),
+    "clients.embedding": ("embedder",),
     "clients.lm": ("lm.client", "lm"),
-    "clients.provider": ("lm",),
+    "clients.provider": ("lm.training", "lm"),
     "dsp": (),
     "dsp.utils": ("settings",),
     "dsp.utils.settings": ("settings",),
@@ -94,13 +94,14 @@ PATHS: dict[str, tuple[str, ...]] = {
     "signatures": ("signatures",),
     "signatures.field": ("signatures.fields", "signatures"),
     "signatures.signature": ("signatures.signature", "signatures"),
-    "streaming": (),
-    "streaming.messages": (),
-    "streaming.streamify": (),
-    "streaming.streaming_listener": (),
+    "lm15": ("lm.lm15",),
+    "streaming": ("streaming",),
+    "streaming.messages": ("streaming.messages",),
+    "streaming.streamify": ("streaming.streamify",),
+    "streaming.streaming_listener": ("streaming.listener",),
     "teleprompt": (),
-    "utils": ("callbacks",),
-    "utils.asyncify": ("sync",),
+    "utils": ("callbacks", "lm.dummy", "streaming.messages"),
+    "utils.asyncify": ("bridges",),
     "utils.callback": ("callbacks",),
     "utils.callback_context": ("callbacks",),
     "utils.dummies": ("lm.dummy",),
@@ -108,13 +109,15 @@ PATHS: dict[str, tuple[str, ...]] = {
     "utils.inspect_history": ("lm.history",),
     "utils.logging_utils": ("logs",),
     "utils.saving": ("saved_state",),
-    "utils.syncify": ("sync",),
+    "utils.syncify": ("bridges",),
     "utils.usage_tracker": ("usage",),
 }
 """For each dotted path of dspy's, the modules of the engine that hold what dspy keeps there, beside the public names."""
 
 _OTHER_NAMES = {
     ("predict.predict", "serialize_object"): "saved_state:serializable",
+    ("clients.provider", "Provider"): "lm.training:TrainingProvider",
+    ("clients", "Provider"): "lm.training:TrainingProvider",
     ("utils.exceptions", "DSPyError"): "failure:EngineError",
     ("primitives.module", "set_attribute_by_name"): "paths:set_at",
 }
@@ -122,7 +125,6 @@ _OTHER_NAMES = {
 _OPTIMIZERS = "optimizers are not part of the native engine yet"
 _EVALUATION = "evaluation is not part of the native engine yet"
 _RETRIEVAL = "retrieval is not part of the native engine yet"
-_MODELS = "training and local serving of models stay with dspy"
 _EXPERIMENTAL = "it is experimental in dspy"
 _LITELLM = "the engine calls providers through their own SDKs; there is no litellm"
 
@@ -155,9 +157,8 @@ NOT_OFFERED: dict[str, str] = {
         ("Evaluate", "EvaluationResult", "SemanticF1", "CompleteAndGrounded", "answer_exact_match"), _EVALUATION
     ),
     **dict.fromkeys(("ColBERTv2", "Embeddings", "EmbeddingsWithScores", "Retrieve", "datasets"), _RETRIEVAL),
-    **dict.fromkeys(("Provider", "TrainingJob"), _MODELS),
     **dict.fromkeys(("Flex",), _EXPERIMENTAL),
-    **dict.fromkeys(("enable_litellm_logging", "disable_litellm_logging", "lm15"), _LITELLM),
+    **dict.fromkeys(("enable_litellm_logging", "disable_litellm_logging"), _LITELLM),
 }
 """Public names of dspy that the engine does not have, and why."""
 
@@ -208,6 +209,13 @@ class DspyModule(types.ModuleType):
         if name in NOT_OFFERED:
             raise not_offered(name)
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} in dspex.engine", name=name, obj=self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # `dspy.cache = ...` replaces the engine's cache, and so must the same under another name.
+        if name == "cache" and not vars(self).get("_path", "?"):
+            setattr(sys.modules[_ENGINE], name, value)
+        else:
+            super().__setattr__(name, value)
 
     @property
     def __all__(self) -> list[str]:

@@ -169,7 +169,7 @@ class BaseLM:
             self.update_history(
                 history_entry(
                     self,
-                    prompt=prompt,
+                    prompt=prompt if answer.typed is None else None,
                     messages=messages,
                     kwargs=kwargs,
                     response=answer.response,
