@@ -11,7 +11,14 @@ provider's SDK.
 """
 
 from .actors import ProgramActor
-from .adapters import Adapter, ChatAdapter, JSONAdapter
+from .adapters import Adapter, BAMLAdapter, ChatAdapter, JSONAdapter, TwoStepAdapter, XMLAdapter
+from .base_module import BaseModule, Parameter
+from .bridges import asyncify, syncify
+from .caching import Cache, configure_cache, live_cache_attribute, request_cache
+from .callbacks import BaseCallback
+from .dspy_names import Installed, NotOffered, install_as
+from .dspy_names import missing as __getattr__  # noqa: F401 - asked for what is not below
+from .embedder import Embedder
 from .errors import (
     AdapterError,
     AdapterParseError,
@@ -20,13 +27,16 @@ from .errors import (
     FieldValueError,
     LMAuthError,
     LMBillingError,
+    LMCollectionLimitError,
     LMConfigurationError,
     LMError,
     LMInvalidRequestError,
+    LMLockTimeoutError,
     LMNotConfiguredError,
     LMProviderError,
     LMRateLimitError,
     LMServerError,
+    LMStreamAssemblyError,
     LMTimeoutError,
     LMTransportError,
     LMUnexpectedError,
@@ -42,67 +52,189 @@ from .errors import (
 from .errors import EngineError as DSPyError
 from .example import Completions, Example, Prediction
 from .inputs import check_inputs, required_inputs
-from .lm import LM, BaseLM, DummyLM
-from .module import Module, Parameter
-from .modules import ChainOfThought
+from .lm import LM, BaseLM, DummyLM, Price, TrainingJob, inspect_history, lm15
+from .lm import TrainingProvider as Provider
+from .logs import configure_dspy_loggers, disable_logging, enable_logging
+from .module import Module
+from .modules import (
+    KNN,
+    RLM,
+    BestOfN,
+    ChainOfThought,
+    CodeAct,
+    MultiChainComparison,
+    ProgramOfThought,
+    ReAct,
+    ReActV2,
+    Refine,
+    majority,
+)
+from .parallel import Parallel
 from .predict import Predict
+from .sandbox import (
+    CodeExecutionError,
+    CodeInterpreter,
+    CodeInterpreterError,
+    FinalOutput,
+    LocalInterpreter,
+    PythonInterpreter,
+    SandboxLimits,
+    SandboxUnavailableError,
+    resolve_interpreter_factory,
+)
+from .saved_state import load
 from .settings import Settings, configure, context, settings
-from .signatures import InputField, OutputField, Signature, ensure_signature, infer_prefix, make_signature
+from .signatures import (
+    InputField,
+    OldField,
+    OldInputField,
+    OldOutputField,
+    OutputField,
+    Signature,
+    SignatureMeta,
+    ensure_signature,
+    infer_prefix,
+    make_signature,
+)
+from .streaming import StatusMessage, StatusMessageProvider, StreamListener, StreamResponse, streamify
+from .types import (
+    Audio,
+    Citations,
+    Code,
+    Document,
+    File,
+    History,
+    Image,
+    Reasoning,
+    Tool,
+    ToolCallResults,
+    ToolCalls,
+    Type,
+)
 from .usage import UsageTracker, track_usage
 
+live_cache_attribute(__name__)
+
 __all__ = [
+    "KNN",
     "LM",
+    "RLM",
     "Adapter",
     "AdapterError",
     "AdapterParseError",
+    "Audio",
+    "BAMLAdapter",
+    "BaseCallback",
     "BaseLM",
+    "BaseModule",
+    "BestOfN",
+    "Cache",
     "ChainOfThought",
     "ChatAdapter",
+    "Citations",
+    "Code",
+    "CodeAct",
+    "CodeExecutionError",
+    "CodeInterpreter",
+    "CodeInterpreterError",
     "Completions",
     "ContextWindowExceededError",
     "DSPyError",
+    "Document",
     "DummyLM",
+    "Embedder",
     "EngineError",
     "Example",
     "FieldValueError",
+    "File",
+    "FinalOutput",
+    "History",
+    "Image",
     "InputField",
+    "Installed",
     "JSONAdapter",
     "LMAuthError",
     "LMBillingError",
+    "LMCollectionLimitError",
     "LMConfigurationError",
     "LMError",
     "LMInvalidRequestError",
+    "LMLockTimeoutError",
     "LMNotConfiguredError",
     "LMProviderError",
     "LMRateLimitError",
     "LMServerError",
+    "LMStreamAssemblyError",
     "LMTimeoutError",
     "LMTransportError",
     "LMUnexpectedError",
     "LMUnsupportedFeatureError",
     "LMUnsupportedModelError",
+    "LocalInterpreter",
     "MissingExtra",
     "MissingInputError",
     "Module",
+    "MultiChainComparison",
+    "NotOffered",
+    "OldField",
+    "OldInputField",
+    "OldOutputField",
     "OutputField",
+    "Parallel",
     "Parameter",
     "Predict",
     "Prediction",
+    "Price",
     "ProgramActor",
+    "ProgramOfThought",
+    "Provider",
+    "PythonInterpreter",
+    "ReAct",
+    "ReActV2",
+    "Reasoning",
+    "Refine",
+    "SandboxLimits",
+    "SandboxUnavailableError",
     "Settings",
     "Signature",
     "SignatureError",
+    "SignatureMeta",
     "StateMismatchError",
+    "StatusMessage",
+    "StatusMessageProvider",
+    "StreamListener",
+    "StreamResponse",
     "SyncInsideLoopError",
+    "Tool",
+    "ToolCallResults",
+    "ToolCalls",
+    "TrainingJob",
+    "TwoStepAdapter",
+    "Type",
     "UsageTracker",
+    "XMLAdapter",
+    "asyncify",
     "check_inputs",
     "configure",
+    "configure_cache",
+    "configure_dspy_loggers",
     "context",
+    "disable_logging",
+    "enable_logging",
     "ensure_signature",
     "infer_prefix",
+    "inspect_history",
+    "install_as",
     "is_retryable_lm_error",
+    "lm15",
+    "load",
+    "majority",
     "make_signature",
+    "request_cache",
     "required_inputs",
+    "resolve_interpreter_factory",
     "settings",
+    "streamify",
+    "syncify",
     "track_usage",
 ]

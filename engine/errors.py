@@ -6,7 +6,10 @@
     │   │   └── LMNotConfiguredError
     │   ├── LMUnsupportedFeatureError
     │   ├── LMTransportError *
+    │   ├── LMLockTimeoutError *
+    │   ├── LMCollectionLimitError
     │   ├── LMUnexpectedError
+    │   │   └── LMStreamAssemblyError    a stream ended before its answer
     │   └── LMProviderError
     │       ├── LMAuthError
     │       ├── LMBillingError
@@ -38,13 +41,16 @@ from .lm import (
     ContextWindowExceededError,
     LMAuthError,
     LMBillingError,
+    LMCollectionLimitError,
     LMConfigurationError,
     LMError,
     LMInvalidRequestError,
+    LMLockTimeoutError,
     LMNotConfiguredError,
     LMProviderError,
     LMRateLimitError,
     LMServerError,
+    LMStreamAssemblyError,
     LMTimeoutError,
     LMTransportError,
     LMUnexpectedError,
@@ -65,13 +71,16 @@ __all__ = [
     "FieldValueError",
     "LMAuthError",
     "LMBillingError",
+    "LMCollectionLimitError",
     "LMConfigurationError",
     "LMError",
     "LMInvalidRequestError",
+    "LMLockTimeoutError",
     "LMNotConfiguredError",
     "LMProviderError",
     "LMRateLimitError",
     "LMServerError",
+    "LMStreamAssemblyError",
     "LMTimeoutError",
     "LMTransportError",
     "LMUnexpectedError",

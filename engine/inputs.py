@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .failure import EngineError
+from .forward import forward_of
 from .module import Module
 from .modules import ChainOfThought
 from .predict import Predict
@@ -51,7 +52,7 @@ def required_inputs(program: Module) -> tuple[str, ...]:
             for spec in program.signature.specs
             if spec.kind == "input" and spec.required and not allows_none(spec.annotation)
         )
-    run: Any = getattr(program, "aforward", None) or getattr(program, "forward", None)
+    run: Any = getattr(program, "aforward", None) or forward_of(program)
     if run is None:
         return ()
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

@@ -25,7 +25,7 @@ import anyio.from_thread
 
 from .failure import EngineError
 
-__all__ = ["SyncInsideLoopError", "before_loop_closes", "run_sync"]
+__all__ = ["SyncInsideLoopError", "alone_on_own_loop", "before_loop_closes", "run_sync"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,14 +93,15 @@ def before_loop_closes(function: Callable[[], Awaitable[None]]) -> None:
 class _OwnLoop:
     """The event loop of one thread. Closed when the thread ends, or at interpreter exit."""
 
-    __slots__ = ("_loop",)
+    __slots__ = ("_loop", "task")
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self.task: asyncio.Task[Any] | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         loop = self._loop
-        task = loop.create_task(coroutine)
+        task = self.task = loop.create_task(coroutine)
         try:
             return loop.run_until_complete(task)
         except (KeyboardInterrupt, SystemExit):
@@ -130,6 +131,17 @@ class _OwnLoop:
 
 
 _thread = threading.local()
+
+
+def alone_on_own_loop() -> bool:
+    """True in the very task of a `run_sync` that runs on its caller's thread: blocking here blocks only that caller."""
+    loop: _OwnLoop | None = getattr(_thread, "loop", None)
+    if loop is None or loop.task is None or loop.task.done():
+        return False
+    try:
+        return asyncio.current_task() is loop.task
+    except RuntimeError:
+        return False
 
 
 def _own_loop() -> _OwnLoop:

@@ -115,7 +115,7 @@ class Image(Type):
         return cls.from_path(file_path)
 
     @classmethod
-    def from_PIL(cls, pil_image: Any) -> Image:  # dspy's name
+    def from_PIL(cls, pil_image: Any) -> Image:
         """Deprecated: pass the PIL image to `Image` itself."""
         warnings.warn(
             "Image.from_PIL is deprecated and will be removed in 3.4; use Image(pil_image) instead.",

@@ -1,0 +1,330 @@
+"""The engine under dspy's names: for programs that import more than `import dspex.engine as dspy` gives them.
+
+    import dspex.engine
+
+    dspex.engine.install_as("dspy")        # before the program is imported
+
+    import dspy                            # the engine
+    from dspy.utils import DummyLM         # the engine's, found where dspy has it
+    from dspy.signatures.signature import ensure_signature
+
+After that, `dspy` and the dotted paths below it are the engine's in this process, and records of the engine go to the
+loggers that dspy has (see `logs.py`). Nothing happens before the call, and `remove()` undoes it. It refuses to hide a
+real dspy that has been imported.
+
+Without it, `dspex.engine.utils.DummyLM` and other attribute paths work, `import dspex.engine.utils` does not: such
+modules are made on first use, and hold what the engine has of the names that dspy keeps there. What it does not have
+is refused by an `AttributeError` that says why.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import types
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["Installed", "NotOffered", "install_as", "not_offered"]
+
+_ENGINE = __name__.rpartition(".")[0]
+DSPY_VERSION = "3.4.1"
+"""The dspy whose behaviour the engine has; `dspy.__version__` for programs that ask."""
+
+PATHS: dict[str, tuple[str, ...]] = {
+    "adapters": ("adapters",),
+    "adapters.base": ("adapters.base", "adapters"),
+    "adapters.baml_adapter": ("adapters",),
+    "adapters.chat_adapter": ("adapters.chat", "adapters"),
+    "adapters.json_adapter": ("adapters.json", "adapters"),
+    "adapters.two_step_adapter": ("adapters",),
+    "adapters.types": (),
+    "adapters.types.audio": (),
+    "adapters.types.base_type": (),
+    "adapters.types.citation": (),
+    "adapters.types.code": (),
+    "adapters.types.document": (),
+    "adapters.types.file": (),
+    "adapters.types.history": (),
+    "adapters.types.image": (),
+    "adapters.types.reasoning": (),
+    "adapters.types.tool": (),
+    "adapters.utils": ("adapters.values", "adapters.coerce", "adapters.annotation", "adapters"),
+    "adapters.xml_adapter": ("adapters",),
+    "clients": ("lm", "caching"),
+    "clients.base_lm": ("lm.base", "lm"),
+    "clients.cache": ("caching.cache", "caching"),
+    "clients.embedding": ("embedder",),
+    "clients.lm": ("lm.client", "lm"),
+    "clients.provider": ("lm.training", "lm"),
+    "dsp": (),
+    "dsp.utils": ("settings",),
+    "dsp.utils.settings": ("settings",),
+    "evaluate": (),
+    "evaluate.evaluate": (),
+    "evaluate.metrics": (),
+    "experimental": (),
+    "predict": ("predict", "modules"),
+    "predict.aggregation": ("modules",),
+    "predict.best_of_n": ("modules",),
+    "predict.chain_of_thought": ("modules",),
+    "predict.code_act": ("modules",),
+    "predict.knn": ("modules",),
+    "predict.multi_chain_comparison": ("modules",),
+    "predict.parallel": ("modules",),
+    "predict.parameter": ("base_module",),
+    "predict.predict": ("predict", "value_types"),
+    "predict.program_of_thought": ("modules",),
+    "predict.react": ("modules",),
+    "predict.react_v2": ("modules",),
+    "predict.refine": ("modules",),
+    "predict.rlm": ("modules",),
+    "primitives": ("module", "base_module", "example"),
+    "primitives.base_module": ("base_module",),
+    "primitives.code_interpreter": (),
+    "primitives.example": ("example",),
+    "primitives.local_interpreter": (),
+    "primitives.module": ("module", "paths"),
+    "primitives.prediction": ("example",),
+    "primitives.python_interpreter": (),
+    "primitives.sandbox_serializable": (),
+    "retrievers": (),
+    "signatures": ("signatures",),
+    "signatures.field": ("signatures.fields", "signatures"),
+    "signatures.signature": ("signatures.signature", "signatures"),
+    "lm15": ("lm.lm15",),
+    "streaming": ("streaming",),
+    "streaming.messages": ("streaming.messages",),
+    "streaming.streamify": ("streaming.streamify",),
+    "streaming.streaming_listener": ("streaming.listener",),
+    "teleprompt": (),
+    "utils": ("callbacks", "lm.dummy", "streaming.messages"),
+    "utils.asyncify": ("bridges",),
+    "utils.callback": ("callbacks",),
+    "utils.callback_context": ("callbacks",),
+    "utils.dummies": ("lm.dummy",),
+    "utils.exceptions": ("errors",),
+    "utils.inspect_history": ("lm.history",),
+    "utils.logging_utils": ("logs",),
+    "utils.saving": ("saved_state",),
+    "utils.syncify": ("bridges",),
+    "utils.usage_tracker": ("usage",),
+}
+"""For each dotted path of dspy's, the modules of the engine that hold what dspy keeps there, beside the public names."""
+
+_OTHER_NAMES = {
+    ("predict.predict", "serialize_object"): "saved_state:serializable",
+    ("clients.provider", "Provider"): "lm.training:TrainingProvider",
+    ("clients", "Provider"): "lm.training:TrainingProvider",
+    ("utils.exceptions", "DSPyError"): "failure:EngineError",
+    ("primitives.module", "set_attribute_by_name"): "paths:set_at",
+}
+
+_OPTIMIZERS = "optimizers are not part of the native engine yet"
+_EVALUATION = "evaluation is not part of the native engine yet"
+_RETRIEVAL = "retrieval is not part of the native engine yet"
+_EXPERIMENTAL = "it is experimental in dspy"
+_LITELLM = "the engine calls providers through their own SDKs; there is no litellm"
+
+NOT_OFFERED: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "AvatarOptimizer",
+            "BetterTogether",
+            "BootstrapFewShot",
+            "BootstrapFewShotWithOptuna",
+            "BootstrapFewShotWithRandomSearch",
+            "BootstrapFinetune",
+            "BootstrapRS",
+            "COPRO",
+            "Ensemble",
+            "GEPA",
+            "GRPO",
+            "InferRules",
+            "KNNFewShot",
+            "LabeledFewShot",
+            "MIPROv2",
+            "SIMBA",
+            "Teleprompter",
+            "bootstrap_trace_data",
+            "propose",
+        ),
+        _OPTIMIZERS,
+    ),
+    **dict.fromkeys(
+        ("Evaluate", "EvaluationResult", "SemanticF1", "CompleteAndGrounded", "answer_exact_match"), _EVALUATION
+    ),
+    **dict.fromkeys(("ColBERTv2", "Embeddings", "EmbeddingsWithScores", "Retrieve", "datasets"), _RETRIEVAL),
+    **dict.fromkeys(("Flex",), _EXPERIMENTAL),
+    **dict.fromkeys(("enable_litellm_logging", "disable_litellm_logging"), _LITELLM),
+}
+"""Public names of dspy that the engine does not have, and why."""
+
+
+class NotOffered(AttributeError):
+    """dspy has this name and the engine does not; the message says why and what to do."""
+
+
+def not_offered(name: str) -> NotOffered:
+    """The error for a name of dspy's that the engine does not have."""
+    return NotOffered(
+        f"dspex.engine has no `{name}`: {NOT_OFFERED[name]}. Run this part of the program in dspy itself, which the router "
+        "does for you (see the pool of legacy workers), or do without it.",
+        name=name,
+    )
+
+
+class DspyModule(types.ModuleType):
+    """A module that dspy has and the engine keeps elsewhere. Holds nothing: every name is looked up when it is asked for."""
+
+    __dspex_engine__ = True
+
+    def __init__(self, root: str, path: str) -> None:
+        super().__init__(f"{root}.{path}" if path else root, f"dspy's `{path or 'dspy'}`, as far as the engine has it.")
+        vars(self).update(_root=root, _path=path)
+        self.__path__: list[str] = []  # it may have modules below it, which only our finder finds
+
+    def __getattr__(self, name: str) -> Any:
+        root, path = vars(self)["_root"], vars(self)["_path"]
+        below = f"{path}.{name}" if path else name
+        if below in PATHS:
+            return _module(root, below)
+        if not path:
+            return getattr(sys.modules[_ENGINE], name)
+        if name.startswith("__"):
+            raise AttributeError(name)
+        other = _OTHER_NAMES.get((path, name))
+        if other is not None:
+            module, _, attribute = other.partition(":")
+            return getattr(importlib.import_module(f"{_ENGINE}.{module}"), attribute)
+        for module in PATHS[path]:
+            found = vars(_engine_module(module)).get(name, _engine_module)
+            if found is not _engine_module:
+                return found
+        engine = sys.modules[_ENGINE]
+        if name in engine.__all__:
+            return getattr(engine, name)
+        if name in NOT_OFFERED:
+            raise not_offered(name)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} in dspex.engine", name=name, obj=self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # `dspy.cache = ...` replaces the engine's cache, and so must the same under another name.
+        if name == "cache" and not vars(self).get("_path", "?"):
+            setattr(sys.modules[_ENGINE], name, value)
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def __all__(self) -> list[str]:
+        return [name for name in dir(self) if not name.startswith("_")]
+
+    def __dir__(self) -> list[str]:
+        path = vars(self)["_path"]
+        engine = sys.modules[_ENGINE]
+        if not path:
+            return sorted({*engine.__all__, *(each for each in PATHS if "." not in each)})
+        names = {name for module in PATHS[path] for name in getattr(_engine_module(module), "__all__", ())}
+        names |= {name for where, name in _OTHER_NAMES if where == path}
+        return sorted(names | {each.rpartition(".")[2] for each in PATHS if each.rpartition(".")[0] == path})
+
+
+def _engine_module(name: str) -> types.ModuleType:
+    return importlib.import_module(f"{_ENGINE}.{name}")
+
+
+_made: dict[tuple[str, str], DspyModule] = {}
+
+
+def _module(root: str, path: str) -> DspyModule:
+    made = _made.get((root, path))
+    if made is None:
+        made = _made[root, path] = DspyModule(root, path)
+    return made
+
+
+def missing(name: str) -> Any:
+    """The engine's own `__getattr__`: dspy's packages by attribute, and what is not offered by its reason."""
+    if name == "__version__":
+        return DSPY_VERSION
+    if name in PATHS:
+        return _module(_ENGINE, name)
+    if name in NOT_OFFERED:
+        raise not_offered(name)
+    raise AttributeError(f"module {_ENGINE!r} has no attribute {name!r}", name=name, obj=sys.modules[_ENGINE])
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds the modules of one name on `sys.meta_path`."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def stands_for(self, name: str) -> bool:
+        return self._root == name
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        root, _, below = fullname.partition(".")
+        if root != self._root:
+            return None
+        if below and below not in PATHS:
+            reason = NOT_OFFERED.get(below.partition(".")[0], "it is not one of dspy's modules that the engine stands for")
+            raise ModuleNotFoundError(f"dspex.engine has no module {fullname!r}: {reason}.", name=fullname)
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return _module(self._root, spec.name.partition(".")[2])
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Nothing to run."""
+
+
+class Installed:
+    """What `install_as` did. `remove()`, or the end of a `with` block, undoes it."""
+
+    def __init__(self, name: str, finder: _Finder) -> None:
+        self.name = name
+        self._finder = finder
+
+    def remove(self) -> None:
+        """Forget the name and the modules below it. Objects that a program took from them stay as they are."""
+        if self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)
+            for each in [key for key in sys.modules if key.partition(".")[0] == self.name]:
+                del sys.modules[each]
+
+    def __enter__(self) -> Installed:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+
+def install_as(name: str = "dspy") -> Installed:
+    """Let `import NAME` and the imports below it give the engine, for the whole process, until `remove()`.
+
+    Call it before anything imports `name`. Called again for the same name it changes nothing.
+
+    Raises:
+        RuntimeError: another package of that name has been imported.
+        ValueError: `name` is not a top-level module name.
+    """
+    if not name.isidentifier():
+        raise ValueError(f"install_as takes a top-level module name such as 'dspy', not {name!r}")
+    existing = next((each for each in sys.meta_path if isinstance(each, _Finder) and each.stands_for(name)), None)
+    if existing is not None:
+        return Installed(name, existing)
+    if name in sys.modules and sys.modules[name] is not sys.modules[_ENGINE]:
+        raise RuntimeError(
+            f"{name!r} has been imported already, and is not dspex.engine: parts of the program may hold it. Call "
+            "install_as before anything imports it."
+        )
+    finder = _Finder(name)
+    sys.meta_path.insert(0, finder)
+    sys.modules.pop(name, None)
+    importlib.import_module(name)
+    return Installed(name, finder)
