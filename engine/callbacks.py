@@ -145,7 +145,7 @@ class BaseCallback:
 
 def active_callbacks(instance: object) -> Sequence[Any]:
     """The callbacks that hear of `instance` here: the global ones, then its own. Empty for most programs."""
-    everyones: Sequence[Any] = settings.callbacks
+    everyones: Sequence[Any] = settings.get("callbacks")
     own: Sequence[Any] = getattr(instance, "callbacks", ())
     if not own:
         return everyones

@@ -29,17 +29,20 @@ class Example:
     """
 
     def __init__(self, base: Mapping[str, Any] | Example | None = None, **kwargs: Any) -> None:
-        self._store: dict[str, Any] = {}
-        self._demos: list[Any] = []
-        self._input_keys: set[str] | None = None
+        self._store: dict[str, Any]
+        self._demos: list[Any]
+        self._input_keys: set[str] | None
+        store: dict[str, Any] = {}
+        marked: set[str] | None = None
         if base and isinstance(base, type(self)):
-            self._store = base._store.copy()
+            store = base._store.copy()
             marked = getattr(base, "_input_keys", None)  # a Prediction has none
-            if marked is not None:
-                self._input_keys = set(marked)
+            marked = None if marked is None else set(marked)
         elif base and isinstance(base, dict):
-            self._store = base.copy()
-        self._store.update(kwargs)
+            store = base.copy()
+        store.update(kwargs)
+        # Not by assignment: `__setattr__` decides each time whether it is a field, and every prediction is made here.
+        vars(self).update(_store=store, _demos=[], _input_keys=marked)
 
     def __getattr__(self, key: str) -> Any:
         # Reached only when normal lookup failed. During copying and unpickling `_store` itself may not be there yet.
@@ -163,10 +166,11 @@ class Prediction(Example):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        del self._demos
-        del self._input_keys
-        self._completions: Completions | None = None
-        self._lm_usage: dict[str, dict[str, Any]] | None = None
+        self._completions: Completions | None
+        self._lm_usage: dict[str, dict[str, Any]] | None
+        own = vars(self)
+        del own["_demos"], own["_input_keys"]
+        own.update(_completions=None, _lm_usage=None)
 
     @classmethod
     def from_completions(
@@ -179,8 +183,10 @@ class Prediction(Example):
             signature: kept on `completions.signature`.
         """
         made = cls()
-        made._completions = Completions(list_or_dict, signature=signature)
-        made._store = {key: values[0] for key, values in made._completions.items()}
+        completions = Completions(list_or_dict, signature=signature)
+        vars(made).update(
+            _completions=completions, _store={key: values[0] for key, values in completions.items()}
+        )
         return made
 
     @property

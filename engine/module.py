@@ -141,11 +141,11 @@ class Module(BaseModule, metaclass=_ModuleMeta):
         )
 
     def _callers(self) -> list[Module]:
-        return [*(settings.caller_modules or ()), self]
+        return [*(settings.get("caller_modules") or ()), self]
 
     def _counts_usage(self) -> bool:
         """Only the outermost module of a tracked call opens a tracker; the inner ones count into it."""
-        return bool(settings.track_usage) and settings.usage_tracker is None
+        return bool(settings.get("track_usage")) and settings.get("usage_tracker") is None
 
     def _set_lm_usage(self, tokens: dict[str, dict[str, Any]], output: object) -> None:
         candidate: object = output

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..signatures import SignatureMeta
+from ..signatures import FieldSpec, SignatureMeta
 from ..stream_progress import fallback_scope
 from ..types import Type
 from .annotation import description
-from .base import Adapter, LanguageModel, Message
+from .base import Adapter
 from .errors import AdapterParseError
 from .field_text import FieldInfoWithName, text_in_field, with_fields
+from .language_model import LanguageModel, Message
 from .plan import Record
 from .sections import sections, skeleton, type_reminder
 
@@ -113,8 +114,8 @@ class ChatAdapter(Adapter):
         plan = self._plan(signature)
         parts = [
             _STRUCTURE,
-            self._written(signature, skeleton([field.spec for field in plan.inputs])),
-            self._written(signature, skeleton([field.spec for field in plan.outputs.values()])),
+            self._explained(signature, [field.spec for field in plan.inputs]),
+            self._explained(signature, [field.spec for field in plan.outputs.values()]),
             _COMPLETED,
         ]
         return "\n\n".join(parts).strip()
@@ -164,17 +165,20 @@ class ChatAdapter(Adapter):
     ) -> str:
         fields = self._plan(signature).outputs
         values = {name: outputs.get(name, missing_field_message) for name in fields}
-        if self._turns_are_fixed:
-            text = "\n\n".join(fields[name].header + fields[name].text(value) for name, value in values.items())
-            return f"{text.strip()}\n\n{_COMPLETED}"
-        return f"{self._written(signature, values)}\n\n{_COMPLETED}"
+        if self._values_are_fixed:
+            text = "\n\n".join(fields[name].header + fields[name].text(value) for name, value in values.items()).strip()
+        else:
+            text = self.format_field_with_value(with_fields(signature, values))
+        return f"{text}\n\n{_COMPLETED}"
 
     def format_field_with_value(self, fields_with_values: Mapping[FieldInfoWithName, Any]) -> str:
         """Values under the headers of their fields: how this adapter writes a demo's answer and explains the layout."""
         return sections({field.name: text_in_field(field, value) for field, value in fields_with_values.items()})
 
-    def _written(self, signature: SignatureMeta, values: Mapping[str, Any]) -> str:
-        return self.format_field_with_value(with_fields(signature, values))
+    def _explained(self, signature: SignatureMeta, specs: list[FieldSpec]) -> str:
+        if self._values_are_fixed:
+            return sections(skeleton(specs))
+        return self.format_field_with_value(with_fields(signature, skeleton(specs)))
 
     def format_finetune_data(
         self, signature: SignatureMeta, demos: Sequence[Record], inputs: Record, outputs: Record

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ..signatures import SignatureMeta
-from .base import LanguageModel, Message
 from .chat import ChatAdapter
 from .errors import AdapterParseError
 from .field_text import FieldInfoWithName, text_in_field, with_fields
+from .language_model import LanguageModel, Message
 from .plan import Record
 from .repair import read_json
 from .response_format import JSON_OBJECT, is_refusal_of_schema, response_format
@@ -75,13 +75,21 @@ class JSONAdapter(ChatAdapter):
 
     def format_field_structure(self, signature: SignatureMeta) -> str:
         plan = self._plan(signature)
-        inputs, outputs = [field.spec for field in plan.inputs], [field.spec for field in plan.outputs.values()]
+        inputs = skeleton([field.spec for field in plan.inputs])
+        outputs = skeleton([field.spec for field in plan.outputs.values()])
+        if self._values_are_fixed:
+            shown = sections(inputs), _object(outputs)
+        else:
+            shown = (
+                self.format_field_with_value(with_fields(signature, inputs), role="user"),
+                self.format_field_with_value(with_fields(signature, outputs), role="assistant"),
+            )
         parts = [
             "All interactions will be structured in the following way, with the appropriate values filled in.",
             "Inputs will have the following structure:",
-            self.format_field_with_value(with_fields(signature, skeleton(inputs)), role="user"),
+            shown[0],
             "Outputs will be a JSON object with the following fields.",
-            self.format_field_with_value(with_fields(signature, skeleton(outputs)), role="assistant"),
+            shown[1],
         ]
         return "\n\n".join(parts).strip()
 
@@ -94,7 +102,7 @@ class JSONAdapter(ChatAdapter):
         self, signature: SignatureMeta, outputs: Record, missing_field_message: str | None = None
     ) -> str:
         values = {name: outputs.get(name, missing_field_message) for name in self._plan(signature).outputs}
-        if self._turns_are_fixed:
+        if self._values_are_fixed:
             return _object(values)
         return self.format_field_with_value(with_fields(signature, values), role="assistant")
 

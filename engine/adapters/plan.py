@@ -93,7 +93,7 @@ class Plan:
         self.tool_calls = _first(fields, "output", _is_tool_calls)
         """The output that is the calls of tools."""
         self.custom_outputs = tuple(
-            (field.name, cast("type[Type]", field.spec.annotation))
+            (field.name, field.spec.annotation)
             for field in self.outputs.values()
             if isinstance(field.spec.annotation, type) and issubclass(field.spec.annotation, Type)
         )

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pydantic
@@ -25,15 +25,17 @@ class XMLAdapter(ChatAdapter):
 
     def format_field_structure(self, signature: SignatureMeta) -> str:
         plan = self._plan(signature)
-        inputs = "\n\n".join(self._explained(signature, field.spec, plan) for field in plan.inputs)
-        outputs = "\n\n".join(self._explained(signature, field.spec, plan) for field in plan.outputs.values())
+        inputs = "\n\n".join(self._explained_field(signature, field.spec, plan) for field in plan.inputs)
+        outputs = "\n\n".join(self._explained_field(signature, field.spec, plan) for field in plan.outputs.values())
         structure = "All interactions will be structured in the following way, with the appropriate values filled in."
         return f"{structure}\n\n{inputs}\n\n{outputs}"
 
-    def _explained(self, signature: SignatureMeta, spec: FieldSpec, plan: Plan) -> str:
+    def _explained_field(self, signature: SignatureMeta, spec: FieldSpec, plan: Plan) -> str:
         if spec.kind == "output" and is_nested(spec.annotation):
             return skeleton_of(_compiled(plan, spec.name).schema, spec.name)
-        return self.format_field_with_value(with_fields(signature, {spec.name: placeholder(spec)}))
+        if not self._values_are_fixed:
+            return self.format_field_with_value(with_fields(signature, {spec.name: placeholder(spec)}))
+        return _element(spec.name, placeholder(spec))  # a placeholder has nothing to escape
 
     def user_message_output_requirements(self, signature: SignatureMeta) -> str | None:
         plan = self._plan(signature)
@@ -48,7 +50,7 @@ class XMLAdapter(ChatAdapter):
     ) -> str:
         given = [field for field in self._plan(signature).inputs if field.name in inputs]
         blocks = [prefix]
-        if self._turns_are_fixed:
+        if self._values_are_fixed:
             blocks.append("\n\n".join(_element(field.name, field.text(inputs[field.name])) for field in given).strip())
         else:
             values = {field.name: inputs[field.name] for field in given}
@@ -63,7 +65,7 @@ class XMLAdapter(ChatAdapter):
     ) -> str:
         fields = self._plan(signature).outputs
         values = {name: outputs.get(name, missing_field_message) for name in fields}
-        if self._turns_are_fixed:
+        if self._values_are_fixed:
             return "\n\n".join(_output(fields[name], value) for name, value in values.items()).strip()
         return self.format_field_with_value(with_fields(signature, values))
 
@@ -71,8 +73,8 @@ class XMLAdapter(ChatAdapter):
         """Values in elements of their fields' names; structured outputs as nested elements."""
         written: list[str] = []
         for field, value in fields_with_values.items():
-            extra = field.info.json_schema_extra
-            if isinstance(extra, dict) and extra.get("__dspy_field_type") == "output":
+            extra = cast("dict[str, Any] | None", field.info.json_schema_extra) or {}
+            if extra.get("__dspy_field_type") == "output":
                 written.append(_output_element(field, value))
             else:
                 written.append(_element(field.name, text_in_field(field, value)))

@@ -119,8 +119,8 @@ def value_of(elements: list[ElementTree.Element], schema: Schema, definitions: S
         values = [_text(each) for each in elements]
         return values[0] if len(values) == 1 else values
     properties = schema.get("properties", {})
-    others = schema.get("additionalProperties", {})
-    other = others if isinstance(others, dict) else {}
+    others: Any = schema.get("additionalProperties", {})
+    other = cast("Schema", others) if isinstance(others, dict) else Schema()
     return {name: value_of(found, properties.get(name, other), definitions) for name, found in children.items()}
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import pydantic
 from pydantic.fields import FieldInfo
@@ -275,6 +275,10 @@ class _StateKeyError(SignatureFormatError, KeyError):
     """dspy raises KeyError here; existing handlers keep working."""
 
 
+@overload
+def ensure_signature(signature: None, instructions: str | None = None) -> None: ...
+@overload
+def ensure_signature(signature: str | type[Signature], instructions: str | None = None) -> type[Signature]: ...
 def ensure_signature(signature: Any, instructions: str | None = None) -> Any:
     """A string becomes a signature; a signature (and None) is returned as it is.
 

@@ -117,7 +117,7 @@ def _acceptor(schema: Any) -> Accepts | None:
 def _one_of(rules: dict[str, Any]) -> Accepts | None:
     if set(rules) != {"anyOf"} or not isinstance(rules["anyOf"], list):
         return None
-    tests = [_acceptor(each) for each in rules["anyOf"]]
+    tests = [_acceptor(each) for each in cast("list[Any]", rules["anyOf"])]
     if any(test is None for test in tests):
         return None
     known = cast("list[Accepts]", tests)
@@ -127,7 +127,11 @@ def _one_of(rules: dict[str, Any]) -> Accepts | None:
 def _list_of(item: Accepts | None) -> Accepts | None:
     if item is None:
         return None
-    return lambda value: type(value) is list and all(map(item, value))
+
+    def accepts(value: Any) -> bool:
+        return type(value) is list and all(map(item, cast("list[Any]", value)))
+
+    return accepts
 
 
 def _object_of(rules: dict[str, Any]) -> Accepts | None:
@@ -142,10 +146,11 @@ def _object_of(rules: dict[str, Any]) -> Accepts | None:
     known = cast("dict[str, Accepts]", properties)
 
     def accepts(value: Any) -> bool:
-        return (
-            type(value) is dict
-            and all(name in value for name in required)
-            and all(known.get(name, other)(each) for name, each in value.items())
+        if type(value) is not dict:
+            return False
+        given = cast("dict[str, Any]", value)
+        return all(name in given for name in required) and all(
+            known.get(name, other)(each) for name, each in given.items()
         )
 
     return accepts
@@ -192,7 +197,8 @@ def _schema(annotation: Any) -> dict[str, Any]:
         return dict(known)
     origin = get_origin(annotation) or annotation
     if isinstance(origin, type) and issubclass(origin, pydantic.BaseModel):
-        return resolved(annotation.model_json_schema())
+        model: type[pydantic.BaseModel] = annotation
+        return resolved(model.model_json_schema())
     return resolved(pydantic.TypeAdapter(annotation).json_schema())
 
 
@@ -242,7 +248,8 @@ def convert_input_schema_to_tool_args(
     for name, declared in properties.items():
         described = resolved({"$defs": copy.copy(definitions), **declared}) if definitions else declared
         args[name] = described
-        arg_types[name] = _BY_JSON_TYPE.get(described.get("type"), Any)
+        kind = described.get("type")
+        arg_types[name] = _BY_JSON_TYPE.get(kind, Any) if isinstance(kind, str) else Any
         arg_desc[name] = described.get("description", "No description provided.")
         if name in required:
             arg_desc[name] += " (Required)"
