@@ -26,7 +26,7 @@ ALLOWED = {
     "engine/lm": ANYIO | DATA | {"openai", "anthropic", "xllamacpp"},
     "legacy": ANYIO | DATA | {"orjson"},
     "legacy/worker": frozenset({"dspy", "pydantic"}),  # pydantic comes with dspy
-    "router": ANYIO | DATA,
+    "router": ANYIO | DATA | {"hdrh", "openfeature", "yaml"},
     "migration": ANYIO | DATA,
     "cli": ANYIO | DATA | {"click", "rich"},
     "": ANYIO,
