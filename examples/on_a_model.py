@@ -20,7 +20,7 @@ from dspex.runtime import open_runtime
 @asynccontextmanager
 async def a_model(named: str | None = None) -> AsyncIterator[LM]:
     """The model, as the default of all programs inside the block; answers as JSON, which a small model keeps to."""
-    options: dict[str, Any] = {"temperature": 0.0, "max_tokens": 160}
+    options: dict[str, Any] = {"temperature": 0.0, "max_tokens": 120}
     if named:
         async with LM(named, **options) as lm:
             with context(lm=lm, adapter=JSONAdapter()):

@@ -24,7 +24,7 @@ async def weather(city: str) -> str:
 
 async def act() -> Prediction:
     """Asks the agent."""
-    agent = ReAct("question -> answer", tools=[capital, weather], max_iters=3)
+    agent = ReAct("question -> answer", tools=[capital, weather], max_iters=2)
     question = {"question": "What is the capital of Italy?", "trajectory": ""}
     agent.react.demos = [
         {

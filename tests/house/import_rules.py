@@ -35,17 +35,8 @@ ALLOWED = {
 
 ON_FIRST_USE = frozenset(
     {
-        "PIL",
-        "anthropic",
-        "click",
-        "dspy",
-        "jsonschema",
-        "openai",
-        "rich",
-        "soundfile",
-        "structlog",
-        "trio",
-        "xllamacpp",
+        *("PIL", "anthropic", "click", "dspy", "hdrh", "jsonschema", "openai", "openfeature", "rich", "soundfile"),
+        *("structlog", "trio", "xllamacpp", "yaml"),
     }
 )
 """Third parties imported inside functions only (or for the type checker), because they are optional or slow."""
