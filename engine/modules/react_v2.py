@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import anyio
 from pydantic import TypeAdapter
@@ -191,7 +191,7 @@ class ReActV2(Module):
         outputs: dict[str, Any] | None = None
         for call, value, is_error in zip(calls.tool_calls, values, failed, strict=True):
             if call.name == "submit" and not is_error and isinstance(value, dict):
-                outputs = value
+                outputs = cast("dict[str, Any]", value)
         return values, failed, outputs
 
 
@@ -217,7 +217,8 @@ def _turn_signature(signature: type[Signature], tools: dict[str, Tool]) -> type[
     fields: dict[str, Any] = {}
     for name, field in signature.input_fields.items():
         # None after the first turn, when the input stands in the history.
-        fields[name] = (_optional(field.annotation), InputField(desc=field.json_schema_extra.get("desc")))
+        extra = cast("dict[str, Any]", field.json_schema_extra)
+        fields[name] = (_optional(field.annotation), InputField(desc=extra.get("desc")))
     fields["history"] = (History, InputField())
     fields["tools"] = (list[Tool], InputField())
     fields["next_thought"] = (Reasoning, OutputField())

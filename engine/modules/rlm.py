@@ -12,6 +12,7 @@ interpreter of its own for each call (`dspex.engine.sandbox`). Prompts are those
 from __future__ import annotations
 
 import base64
+import inspect
 import keyword
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -201,11 +202,8 @@ class RLM(Module):
             return history.append(reasoning=action.reasoning, code=code, output=f"[Error] {told_to_model(error)}")
         if isinstance(result, FinalOutput):
             return self._final(result, action, code, history)
-        if isinstance(result, list):
-            output = "\n".join(map(str, cast("list[Any]", result)))
-        else:
-            output = str(result) if result else ""
-        output = output or "(no output - did you forget to print?)"
+        lines = cast("list[Any]", result) if isinstance(result, list) else [result or ""]
+        output = "\n".join(map(str, lines)) or "(no output - did you forget to print?)"
         if self.verbose:
             logger.info(REPLEntry.format_output(output, self.max_output_chars))
         return history.append(reasoning=action.reasoning, code=code, output=output)
@@ -262,13 +260,14 @@ class RLM(Module):
         typed: Any = interpreter
         if hasattr(typed, "output_fields"):
             typed.output_fields = [
-                {"name": name, "type": field.annotation.__name__}
-                if field.annotation in SIMPLE_TYPES
-                else {"name": name}
-                for name, field in self.signature.output_fields.items()
+                {"name": name, "type": kind.__name__} if kind in SIMPLE_TYPES else {"name": name}
+                for name, kind in self._output_types()
             ]
         if hasattr(typed, "_tools_registered"):
             typed._tools_registered = False  # an interpreter of dspy's: it tells its process of new tools once
+
+    def _output_types(self) -> list[tuple[str, Any]]:
+        return [(name, field.annotation) for name, field in self.signature.output_fields.items()]
 
     def _make_llm_tools(self, budget: _Budget | None = None) -> dict[str, Callable[..., Any]]:
         """`llm_query` and `llm_query_batched`, on `budget` or one of their own."""
@@ -456,7 +455,7 @@ def _named_tools(tools: Any) -> dict[str, Tool]:
             "function names, or use dspy.Tool(func, name='custom_name'))"
         )
     named: dict[str, Tool] = {}
-    for each in tools or ():
+    for each in cast("Sequence[object]", tools or ()):
         if not isinstance(each, Tool) and not callable(each):
             raise TypeError(f"Tool {each!r} must be callable, got {type(each).__name__}")
         tool = each if isinstance(each, Tool) else Tool(each)
@@ -505,7 +504,7 @@ async def _hand_in_values(interpreter: CodeInterpreter, inputs: Mapping[str, Any
         if not isinstance(value, SandboxSerializable):
             plain[name] = value
             continue
-        payload: object = value.to_sandbox()
+        payload = cast("bytes | str", value.to_sandbox())
         raw = f"_raw_{name}"
         lines: list[str] = []
         if isinstance(payload, bytes):
@@ -556,7 +555,7 @@ def _text_of(response: Any) -> str:
     elif first is None:
         raise TypeError(
             "Sub-LM must return dspy.lm15.Response or a non-empty list of text outputs, "
-            f"got {type(response).__name__}."
+            f"got {type(cast('object', response)).__name__}."
         )
     if not isinstance(first, str):
         raise TypeError(f"Sub-LM response must contain text, got {type(first).__name__}.")

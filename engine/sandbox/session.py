@@ -267,9 +267,9 @@ class _Budget:
                 self.scope.deadline = anyio.current_time() + max(0.0, self._left)
 
 
-def _only(group: BaseExceptionGroup) -> BaseException:
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one exception inside nested groups; a group with several stays one."""
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
-        found = found.exceptions[0]
-    return found
+    if len(group.exceptions) != 1:
+        return group
+    found = group.exceptions[0]
+    return _only(cast("BaseExceptionGroup[BaseException]", found)) if isinstance(found, BaseExceptionGroup) else found

@@ -212,7 +212,10 @@ def test_what_breaks_the_session_ends_it_and_says_so(code: str, message: str):
 
 
 def test_code_that_ignores_the_end_of_its_time_is_killed():
-    code = "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0)\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
+    code = (
+        "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0)\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\n"
+        "while True: pass"
+    )
     limits = SandboxLimits(seconds=0.5, cpu_seconds=60)
     with PythonInterpreter(limits=limits) as interpreter:
         interpreter.start()
