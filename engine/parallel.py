@@ -9,7 +9,6 @@ is cancelled, none of them is left. What has no `acall` runs in a thread. `Modul
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections.abc import Sequence
 from functools import partial
@@ -18,13 +17,14 @@ from typing import Any, cast
 import anyio
 
 from .example import Example
+from .logs import engine_logger
 from .off_loop import ask
 from .settings import settings
 from .sync import run_sync
 
 __all__ = ["Parallel"]
 
-logger = logging.getLogger("dspex.engine.parallel")
+logger = engine_logger("dspex.engine.parallel", dspy="dspy.utils.parallelizer")
 
 _UNSET: Any = object()
 

@@ -9,11 +9,11 @@ the others would be paid for too.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from ..example import Prediction
+from ..logs import engine_logger
 from ..module import Module
 from ..off_loop import ask, call_off_loop
 from ..settings import context, settings
@@ -21,7 +21,7 @@ from ..sync import run_sync
 
 __all__ = ["BestOfN", "Reward", "not_a_part", "rollouts", "trace_of_best"]
 
-logger = logging.getLogger("dspex.engine.best_of_n")
+logger = engine_logger("dspex.engine.best_of_n", dspy="dspy.predict.best_of_n")
 
 Reward = Callable[[dict[str, Any], Prediction], float | Awaitable[float]]
 """Scores an answer: gets the inputs and the prediction. Plain or async; a plain one runs off the event loop."""

@@ -11,7 +11,6 @@ the model writes its calls as text.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast, get_args
@@ -22,6 +21,7 @@ from pydantic import TypeAdapter
 from ..adapters import AdapterParseError
 from ..example import Prediction
 from ..lm import ContextWindowExceededError
+from ..logs import engine_logger
 from ..module import Module
 from ..off_loop import ask
 from ..predict import Predict
@@ -32,7 +32,7 @@ from .surroundings import told_to_model
 
 __all__ = ["ReActV2"]
 
-logger = logging.getLogger("dspex.engine.react_v2")
+logger = engine_logger("dspex.engine.react_v2", dspy="dspy.predict.react_v2")
 
 _RESERVED_OUTPUTS = frozenset({"history", "termination_reason"})
 _RESERVED_INPUTS = frozenset({"history", "tools"})

@@ -7,7 +7,6 @@ from __future__ import annotations
 import datetime
 import enum
 import inspect
-import logging
 import textwrap
 import uuid
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ import pydantic_core
 
 from ..adapters.annotation import description
 from ..example import Prediction
+from ..logs import engine_logger
 from ..module import Module
 from ..off_loop import ask, call_off_loop
 from ..predict import Predict
@@ -29,7 +29,7 @@ from .surroundings import adapter_in_force
 
 __all__ = ["OfferFeedback", "Refine", "inspect_modules"]
 
-logger = logging.getLogger("dspex.engine.refine")
+logger = engine_logger("dspex.engine.refine", dspy="dspy.predict.refine")
 
 
 class OfferFeedback(Signature):

@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import inspect
 import keyword
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -26,6 +25,7 @@ from ..adapters.annotation import placeholder
 from ..adapters.coerce import coercer
 from ..example import Prediction
 from ..lm import LMError, LMNotConfiguredError
+from ..logs import engine_logger
 from ..module import Module
 from ..off_loop import HostFunction, ask
 from ..predict import Predict
@@ -60,7 +60,7 @@ from .surroundings import told_to_model
 
 __all__ = ["RLM"]
 
-logger = logging.getLogger("dspex.engine.rlm")
+logger = engine_logger("dspex.engine.rlm", dspy="dspy.predict.rlm")
 
 Factory = Callable[[], CodeInterpreter]
 

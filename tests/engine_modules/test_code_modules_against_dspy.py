@@ -239,3 +239,37 @@ def test_fields_of_submit_count_as_in_dspy(dspy: ModuleType):
         return found
 
     assert outcome(engine) == outcome(dspy)
+
+
+def test_callbacks_hear_of_an_interpreter_what_they_hear_in_dspy(dspy: ModuleType):
+    def heard(library: Any, base: Any) -> list[Any]:
+        found: list[Any] = []
+
+        class Listener(base):
+            def note(self, event: str) -> Callable[..., None]:
+                def handler(**given: Any) -> None:
+                    given.pop("call_id")
+                    given.pop("instance", None)
+                    error = given.pop("exception", None)
+                    found.append((event, given, type(error).__name__))
+
+                return handler
+
+            def __getattribute__(self, name: str) -> Any:
+                if name.startswith("on_interpreter_"):
+                    return object.__getattribute__(self, "note")(name)
+                return object.__getattribute__(self, name)
+
+        def tool(a: int) -> int:
+            return a + 1
+
+        with library.LocalInterpreter(tools={"tool": tool}, callbacks=[Listener()]) as interpreter:
+            interpreter.execute("tool(3)", {"x": 1})
+            with pytest.raises(library.CodeExecutionError):
+                interpreter.execute("1/0")
+        return found
+
+    from dspy.utils.callback import BaseCallback as Theirs
+
+    ours = heard(engine, engine.BaseCallback)
+    assert ours == heard(dspy, Theirs)
