@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import dspex.engine as engine
 import pytest
 from dspex.engine import turns
@@ -21,7 +22,7 @@ class Scripted(engine.BaseLM):
         self.script = Script(answers)
 
     async def aforward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         return self.script.answer(messages or [{"role": "user", "content": prompt}], kwargs)
 
 
@@ -165,7 +166,7 @@ async def test_a_reward_may_run_a_program_synchronously(anyio_backend: str):
 
 async def test_a_reward_may_be_async(anyio_backend: str):
     async def reward(args: dict[str, Any], pred: Any) -> float:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         return 1.0
 
     best = engine.BestOfN(engine.Predict("question -> answer"), 2, reward, 1.0)
@@ -249,7 +250,7 @@ async def test_what_one_pair_sets_the_others_do_not_see(anyio_backend: str):
     async def sets() -> Any:
         before = engine.settings.get("marker")
         with engine.context(marker="mine"):
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         return before
 
     with engine.context(marker="callers"):
