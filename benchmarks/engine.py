@@ -318,17 +318,21 @@ def crowd(program: Any, count: int) -> Crowd:
                 worst = max(worst, time.process_time() - before)
 
         await program.acall(**QUESTION)
+        gc.collect()
+        gc.freeze()  # what was loaded before, dspy most of all, is not this call's garbage to look through
         watcher = asyncio.create_task(watch())
         await asyncio.sleep(0.01)
         worst = 0.0
-        gc.collect()
         began, cpu = time.perf_counter(), time.process_time()
         await asyncio.gather(*(program.acall(**QUESTION) for _ in range(count)))
         made = Crowd(time.perf_counter() - began, (time.process_time() - cpu) / count * 1e6, worst * 1000)
         watcher.cancel()
         return made
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    finally:
+        gc.unfreeze()
 
 
 def crowds(repeats: int, count: int = 1000) -> tuple[Crowd, Crowd]:

@@ -63,11 +63,9 @@ async def take_turn() -> None:
     if now - queue.seen > _IDLE and not queue.waiting:
         queue.began = now
     queue.seen = now
-    if now - queue.began > _SLICE or queue.waiting:
-        await _wait(queue)
-
-
-async def _wait(queue: _Queue) -> None:
+    if now - queue.began <= _SLICE and not queue.waiting:
+        return
+    # From here on in one piece: of a thousand calls, each passes here before the first of them goes on.
     loop = asyncio._get_running_loop()  # pyright: ignore[reportPrivateUsage] - the public one raises where there is none
     token: object = loop or current_token()
     if queue.loop is not token and queue.loop != token:
@@ -83,7 +81,10 @@ async def _wait(queue: _Queue) -> None:
     call = _Call(loop)
     queue.waiting.append(call)
     try:
-        await call.wait()
+        if call.future is not None:
+            await call.future
+        elif call.event is not None:
+            await call.event.wait()
     finally:
         if call.is_next:
             queue.out -= 1
@@ -96,22 +97,16 @@ async def _wait(queue: _Queue) -> None:
 class _Call:
     """One that waits. A future on asyncio, where it costs a fifth of an `anyio.Event`."""
 
-    __slots__ = ("_event", "_future", "is_next")
+    __slots__ = ("event", "future", "is_next")
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
         self.is_next = False
-        self._future: asyncio.Future[Any] | None = None if loop is None else loop.create_future()
-        self._event = anyio.Event() if loop is None else None
+        self.future: asyncio.Future[Any] | None = None if loop is None else loop.create_future()
+        self.event = anyio.Event() if loop is None else None
 
     def set(self) -> None:
         self.is_next = True
-        if self._event is not None:
-            self._event.set()
-        elif self._future is not None and not self._future.done():
-            self._future.set_result(None)
-
-    async def wait(self) -> None:
-        if self._event is not None:
-            await self._event.wait()
-        elif self._future is not None:
-            await self._future
+        if self.event is not None:
+            self.event.set()
+        elif self.future is not None and not self.future.done():
+            self.future.set_result(None)
