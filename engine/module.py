@@ -25,13 +25,15 @@ from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
+import anyio
+import anyio.to_thread
+
 from .base_module import BaseModule
 from .callbacks import with_callbacks
 from .example import Example, Prediction
 from .forward import Forward, forward_of
 from .lm.history import print_history
 from .logs import engine_logger
-from .off_loop import in_thread
 from .parallel import Parallel
 from .paths import set_at
 from .settings import settings
@@ -125,7 +127,7 @@ class Module(BaseModule, metaclass=_ModuleMeta):
             forward = forward_of(self)
             if forward is None:
                 raise self._nothing_to_run("aforward")
-            aforward = partial(in_thread, forward)
+            aforward = partial(_in_thread, forward)
         with settings.context(caller_modules=self._callers()):
             if not self._counts_usage():
                 return await aforward(*args, **kwargs)
@@ -232,3 +234,13 @@ class Module(BaseModule, metaclass=_ModuleMeta):
 
     def __repr__(self) -> str:
         return "\n".join(f"{name} = {predictor}" for name, predictor in self.named_predictors())
+
+
+async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run a synchronous `forward` off the loop. Cancelled, it waits for the thread, whose call in flight is cancelled.
+
+    Each has a place of its own among the threads: what it calls may need threads too, and would wait for ever for
+    places that its callers hold.
+    """
+    call = partial(function, *args, **kwargs)
+    return await anyio.to_thread.run_sync(call, limiter=anyio.CapacityLimiter(1))
