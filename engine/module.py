@@ -19,10 +19,14 @@ caller at the next call it makes.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Self, TextIO, cast
+
+import anyio
+import anyio.to_thread
 
 from .base_module import BaseModule
 from .callbacks import with_callbacks
@@ -30,7 +34,6 @@ from .example import Example, Prediction
 from .forward import Forward, forward_of
 from .lm.history import print_history
 from .logs import engine_logger
-from .off_loop import in_thread
 from .parallel import Parallel
 from .paths import set_at
 from .settings import settings
@@ -105,7 +108,10 @@ class Module(BaseModule, metaclass=_ModuleMeta):
         if forward is None:
             if getattr(self, "aforward", None) is None:
                 raise self._nothing_to_run("forward")
-            return run_sync(self._acall, args, kwargs)
+            if type(self).acall is not Module.acall:
+                return run_sync(self.acall, *args, **kwargs)
+            # The callbacks have been told by this call; a second time would be one too many.
+            return run_sync(inspect.unwrap(Module.acall), self, *args, **kwargs)
         with settings.context(caller_modules=self._callers()):
             if not self._counts_usage():
                 return forward(*args, **kwargs)
@@ -117,9 +123,6 @@ class Module(BaseModule, metaclass=_ModuleMeta):
     @with_callbacks
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program. Cancellation reaches the LM request in flight."""
-        return await self._acall(args, kwargs)
-
-    async def _acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         await take_turn()
         aforward = getattr(self, "aforward", None)
         if aforward is None:
@@ -267,3 +270,13 @@ class Module(BaseModule, metaclass=_ModuleMeta):
 
     def __repr__(self) -> str:
         return "\n".join(f"{name} = {predictor}" for name, predictor in self.named_predictors())
+
+
+async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run a synchronous `forward` off the loop. Cancelled, it waits for the thread, whose call in flight is cancelled.
+
+    Each has a place of its own among the threads: what it calls may need threads too, and would wait for ever for
+    places that its callers hold.
+    """
+    call = partial(function, *args, **kwargs)
+    return await anyio.to_thread.run_sync(call, limiter=anyio.CapacityLimiter(1))
