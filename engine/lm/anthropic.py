@@ -91,7 +91,7 @@ class AnthropicProvider:
         call, body = anthropic_call(request)
         try:
             return await self._ask(client, call, body, request, emit)
-        except LMError:
+        except (LMError, Warning):
             raise
         except Exception as error:
             secrets = (client.api_key,) if client.api_key else ()

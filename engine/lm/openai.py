@@ -129,7 +129,7 @@ class OpenAIProvider:
         ask = {"responses": self._respond, "text": self._continue}.get(request.api, self._chat)
         try:
             return await ask(client, request, emit)
-        except LMError:
+        except (LMError, Warning):
             raise
         except Exception as error:
             made = lm_error(
