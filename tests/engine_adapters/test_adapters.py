@@ -4,7 +4,6 @@ import gc
 import json
 import time
 import weakref
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -16,30 +15,9 @@ from dspex.engine.adapters import (
     JSONAdapter,
 )
 from dspex.engine.signatures import InputField, OutputField, Signature
+from scripted_model import ScriptedModel
 
 TYPED = "question, context: list[str] -> answer: str, score: float"
-
-
-class ScriptedModel:
-    """A model at the boundary of the adapter: answers as told, and keeps what it was asked."""
-
-    model = "scripted/one"
-    supports_function_calling = False
-
-    def __init__(self, *answers: str | Mapping[str, Any] | Exception, schema: bool = True) -> None:
-        self.answers = list(answers)
-        self.supports_response_schema = schema
-        self.supported_params = {"response_format", "temperature"}
-        self.asked: list[dict[str, Any]] = []
-
-    async def acall(
-        self, prompt: str | None = None, messages: list[dict[str, Any]] | None = None, **kwargs: Any
-    ) -> list[Any]:
-        self.asked.append({"messages": messages, **kwargs})
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return [answer]
 
 
 GOOD_CHAT = "[[ ## answer ## ]]\nParis\n\n[[ ## score ## ]]\n0.9\n\n[[ ## completed ## ]]"
