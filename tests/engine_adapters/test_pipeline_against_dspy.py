@@ -103,7 +103,7 @@ async def test_a_call_in_two_steps_asks_both_models_as_dspy_does(
 
 
 def test_two_steps_read_an_answer_from_synchronous_code_too(dspy: ModuleType) -> None:
-    with pytest.raises(ValueError, match="extraction_model must be an instance of dspy.BaseLM"):
+    with pytest.raises(ValueError, match=r"extraction_model must be an instance of dspy\.BaseLM"):
         ours.TwoStepAdapter("openai/gpt-4o")  # pyright: ignore[reportArgumentType]
     adapter = ours.TwoStepAdapter(ScriptedModel(CHAT, "no", "no"))
     signature = engine.Signature(SIGNATURE)
