@@ -44,7 +44,9 @@ from .errors import (
     LMUnsupportedModelError,
     MissingExtra,
     MissingInputError,
+    PickleRefused,
     SignatureError,
+    StateFileError,
     StateMismatchError,
     SyncInsideLoopError,
     is_retryable_lm_error,
@@ -82,8 +84,9 @@ from .sandbox import (
     SandboxUnavailableError,
     resolve_interpreter_factory,
 )
+from .sandbox.serializable import SandboxSerializable
 from .saved_state import load
-from .settings import Settings, configure, context, settings
+from .settings import Settings, configure, context, load_settings, settings
 from .signatures import (
     InputField,
     OldField,
@@ -182,6 +185,7 @@ __all__ = [
     "OutputField",
     "Parallel",
     "Parameter",
+    "PickleRefused",
     "Predict",
     "Prediction",
     "Price",
@@ -194,11 +198,13 @@ __all__ = [
     "Reasoning",
     "Refine",
     "SandboxLimits",
+    "SandboxSerializable",
     "SandboxUnavailableError",
     "Settings",
     "Signature",
     "SignatureError",
     "SignatureMeta",
+    "StateFileError",
     "StateMismatchError",
     "StatusMessage",
     "StatusMessageProvider",
@@ -228,6 +234,7 @@ __all__ = [
     "is_retryable_lm_error",
     "lm15",
     "load",
+    "load_settings",
     "majority",
     "make_signature",
     "request_cache",

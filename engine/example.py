@@ -182,10 +182,13 @@ class Prediction(Example):
             list_or_dict: one mapping per candidate, or one list per field.
             signature: kept on `completions.signature`.
         """
-        made = cls()
+        # A predictor makes one at each call; only a subclass may have anything to do in its constructor.
+        made = cast("Self", Prediction.__new__(Prediction)) if cls is Prediction else cls()
         completions = Completions(list_or_dict, signature=signature)
         vars(made).update(
-            _completions=completions, _store={key: values[0] for key, values in completions.items()}
+            _completions=completions,
+            _lm_usage=None,
+            _store={key: values[0] for key, values in completions._completions.items()},  # pyright: ignore[reportPrivateUsage]
         )
         return made
 
@@ -260,6 +263,9 @@ class Completions:
             for row in list_or_dict:
                 for key, value in row.items():
                     columns.setdefault(key, []).append(value)
+            if len(list_or_dict) == 1:
+                self._completions = columns  # nothing to compare
+                return
         else:
             columns = cast("dict[str, list[Any]]", list_or_dict)
         if not all(isinstance(values, list) for values in columns.values()):  # pyright: ignore[reportUnnecessaryIsInstance]

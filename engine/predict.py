@@ -267,10 +267,12 @@ def _usable_lm(lm: object) -> BaseLM:
 
 def _keep_candidates_apart(config: dict[str, Any], lm: BaseLM) -> None:
     """Several candidates at temperature 0 would all be the same: dspy raises it to 0.7 then, and so do we."""
-    temperature = config.get("temperature") or lm.kwargs.get("temperature")
-    candidates = config.get("n") or lm.kwargs.get("n") or lm.kwargs.get("num_generations") or 1
-    if candidates > 1 and (temperature is None or temperature <= 0.15):
-        config["temperature"] = 0.7
+    defaults = lm.kwargs
+    candidates = config.get("n") or defaults.get("n") or defaults.get("num_generations") or 1
+    if candidates > 1:
+        temperature = config.get("temperature") or defaults.get("temperature")
+        if temperature is None or temperature <= 0.15:
+            config["temperature"] = 0.7
 
 
 def _warn_of_inputs(given: Mapping[str, Any], inputs: _Inputs) -> None:

@@ -19,7 +19,9 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["DEFAULT_CONFIG", "Configuration", "Settings", "configure", "context", "settings"]
+from .pickles import PickleRefused
+
+__all__ = ["DEFAULT_CONFIG", "Configuration", "Settings", "configure", "context", "load_settings", "settings"]
 
 DEFAULT_CONFIG: Mapping[str, Any] = {
     "lm": None,
@@ -123,6 +125,27 @@ class Settings:
         """Override settings inside a `with` block, for this task and the tasks started in it. Also a decorator."""
         return _Override(kwargs)
 
+    def save(
+        self, path: str, modules_to_serialize: list[str] | None = None, exclude_keys: list[str] | None = None
+    ) -> None:
+        """dspy pickles its settings to a file. Always refused here.
+
+        Raises:
+            PickleRefused: (a ValueError) always.
+        """
+        raise PickleRefused(
+            f"dspex.engine does not save settings ({path}): the file would be a pickle, and loading one runs code from the "
+            "file. Build them in code."
+        )
+
+    @classmethod
+    def load(cls, path: str, allow_pickle: bool = False) -> dict[str, Any]:
+        """The counterpart of `save`. Raises as it does."""
+        raise PickleRefused(
+            "Loading .pkl files can run arbitrary code, which may be dangerous. Set `allow_pickle=True` if you trust the "
+            f"source of the file. (dspex.engine does not load pickled settings at all: {path}.)"
+        )
+
     def __repr__(self) -> str:
         return repr(self.copy())
 
@@ -148,3 +171,4 @@ class _Override(ContextDecorator):
 settings = Settings()
 configure = settings.configure
 context = settings.context
+load_settings = settings.load

@@ -19,13 +19,15 @@ from .public import PublicField
 class Record:
     """Belongs to one signature class."""
 
-    __slots__ = ("_edited", "_infos", "_model", "_ordered", "_specs", "instructions")
+    __slots__ = ("_edited", "_infos", "_model", "_ordered", "_specs", "instructions", "version")
 
     def __init__(self, specs: tuple[FieldSpec, ...]) -> None:
         self._specs = specs
         self._ordered = _inputs_first(specs)
         self._infos: dict[str, FieldInfo] | None = None
         self._edited = False
+        self.version: object = specs
+        """Replaced at every edit."""
         self._model: type[pydantic.BaseModel] | None = None
         self.instructions: tuple[str, str] = ("", "")
         """The docstring of the class, and the same without its indentation."""
@@ -38,6 +40,12 @@ class Record:
         if self._edited:
             self._read_back()
         return self._ordered
+
+    def current(self) -> object:
+        """The version that fits what the program has made of the fields."""
+        if self._edited:
+            self._read_back()
+        return self.version
 
     def declared(self) -> tuple[FieldSpec, ...]:
         """The specs in the order of declaration."""
@@ -66,6 +74,7 @@ class Record:
         self._specs = tuple(FieldSpec.from_info(name, info, info.annotation) for name, info in infos.items())
         self._ordered = _inputs_first(self._specs)
         self._model = None
+        self.version = object()
         # An edit that left a field without a prefix or a description has been given them: the program sees it.
         for spec in self._specs:
             if infos[spec.name].json_schema_extra != dict(spec.extra):

@@ -86,6 +86,18 @@ class SignatureMeta(type(pydantic.BaseModel)):
     def __signature__(cls) -> inspect.Signature:
         return inspect.signature(make_signature) if cls is Signature else inspect.signature(cls.validator())
 
+    def __setattr__(cls, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "__doc__":
+            cls._record.version = object()
+
+    @property
+    def version(cls) -> object:
+        """An object that is replaced when fields or instructions are edited in place: what was worked out from the
+        signature holds as long as this is the same.
+        """
+        return cls._record.current()
+
     @property
     def specs(cls) -> tuple[FieldSpec, ...]:
         """The fields, inputs first, as immutable records; the same tuple object until a field is edited in place."""
