@@ -22,10 +22,11 @@ from ..sync import run_sync
 from ..types import Citations, Reasoning, Type
 from ..types.base import CUSTOM_TYPE_START_IDENTIFIER, content_parts
 from .conversation import turns_of
+from .demos import Record
 from .errors import AdapterParseError
 from .language_model import LanguageModel, Message
 from .native import TOOL_OPTIONS, provided_by_the_model, tool_calls_of, tools_as_options
-from .plan import Plan, Record
+from .plan import Plan
 
 _INCOMPLETE_DEMO = "This is an example of the task, though some input or output fields are not supplied."
 _NOT_IN_DEMO = "Not supplied for this particular example. "

@@ -14,10 +14,10 @@ from ..stream_progress import fallback_scope
 from ..types import Type
 from .annotation import description
 from .base import Adapter
+from .demos import Record
 from .errors import AdapterParseError
 from .field_text import FieldInfoWithName, text_in_field, with_fields
 from .language_model import LanguageModel, Message
-from .plan import Record
 from .sections import sections, skeleton, type_reminder
 
 _log = logging.getLogger(__name__)
@@ -79,22 +79,22 @@ class ChatAdapter(Adapter):
         """As `Adapter.acall`, with the fallback. The error of a failed fallback names `JSONAdapter` and has the first
         in `__context__`.
         """
-        try:
-            with fallback_scope() as progress:
-                return await super().acall(lm, lm_kwargs, signature, demos, inputs)
-        except AdapterParseError as error:
-            # What a reader has seen of the first answer cannot be taken back.
-            if progress.emitted or not self.use_json_adapter_fallback or self.fallback_class is None:
-                raise
-            self._fallbacks += 1
-            _log.info("The answer of %s could not be read by %s; asking again as JSON.", lm.model, type(self).__name__)
-            if self.on_fallback is not None:
-                self.on_fallback(Fallback(lm.model, signature, error))
+        with fallback_scope() as progress:
             try:
-                return await self._make_json_adapter_fallback().acall(lm, lm_kwargs, signature, demos, inputs)
-            except AdapterParseError:
-                self._fallback_failures += 1
-                raise
+                return await super().acall(lm, lm_kwargs, signature, demos, inputs)
+            except AdapterParseError as error:
+                # What a reader has seen of the first answer cannot be taken back.
+                if progress.emitted or not self.use_json_adapter_fallback or self.fallback_class is None:
+                    raise
+                self._fallbacks += 1
+                _log.info("%s could not read the answer of %s; asking again as JSON.", type(self).__name__, lm.model)
+                if self.on_fallback is not None:
+                    self.on_fallback(Fallback(lm.model, signature, error))
+                try:
+                    return await self._make_json_adapter_fallback().acall(lm, lm_kwargs, signature, demos, inputs)
+                except AdapterParseError:
+                    self._fallback_failures += 1
+                    raise
 
     def _make_json_adapter_fallback(self) -> Adapter:
         assert self.fallback_class is not None

@@ -12,8 +12,9 @@ from typing import Any, Protocol, cast
 
 from ..signatures import InputField, SignatureMeta, make_signature
 from ..types import ToolCallResults, ToolCalls
+from .demos import Record
 from .language_model import Message
-from .plan import Plan, Record
+from .plan import Plan
 from .values import jsonable
 
 _RESULTS = make_signature({"tool_call_results": (ToolCallResults, InputField())})

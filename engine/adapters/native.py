@@ -13,8 +13,9 @@ import json_repair
 
 from ..signatures import SignatureMeta
 from ..types import ToolCalls, Type
+from .demos import Record
 from .language_model import LanguageModel
-from .plan import Plan, Record
+from .plan import Plan
 
 TOOL_OPTIONS = ("tools", "tool_choice", "parallel_tool_calls")
 

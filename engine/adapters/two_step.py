@@ -15,10 +15,10 @@ from ..sync import run_sync
 from .annotation import description
 from .base import Adapter
 from .chat import ChatAdapter
+from .demos import Record
 from .errors import AdapterParseError
 from .language_model import LanguageModel, Message
 from .native import tool_calls_of
-from .plan import Record
 
 
 class TwoStepAdapter(Adapter):

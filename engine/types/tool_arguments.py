@@ -14,7 +14,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, cast, get_origin, get_type_hints
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import pydantic
 import pydantic_core
@@ -189,6 +189,9 @@ _KNOWN_SCHEMAS: dict[Any, dict[str, Any]] = {
 }
 
 
+_KNOWN_ITEMS = frozenset((kind,) for kind in _KNOWN_SCHEMAS)
+
+
 def _schema(annotation: Any) -> dict[str, Any]:
     if annotation is Any:
         return {}
@@ -196,6 +199,8 @@ def _schema(annotation: Any) -> dict[str, Any]:
     if known is not None:
         return dict(known)
     origin = get_origin(annotation) or annotation
+    if origin is list and get_args(annotation)[:1] in _KNOWN_ITEMS:
+        return {"items": dict(_KNOWN_SCHEMAS[get_args(annotation)[0]]), "type": "array"}
     if isinstance(origin, type) and issubclass(origin, pydantic.BaseModel):
         model: type[pydantic.BaseModel] = annotation
         return resolved(model.model_json_schema())
