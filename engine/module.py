@@ -129,7 +129,7 @@ class Module(BaseModule, metaclass=_ModuleMeta):
             forward = forward_of(self)
             if forward is None:
                 raise self._nothing_to_run("aforward")
-            aforward = partial(in_thread, forward)
+            aforward = partial(_in_thread, forward)
         with settings.context(caller_modules=self._callers()):
             if not self._counts_usage():
                 return await aforward(*args, **kwargs)

@@ -12,6 +12,7 @@ from .ledger import Book, Ledger
 from .open_feature import Chooser, OpenFeatureChooser
 from .outcomes import Observer, Outcome
 from .programs import ProgramSpec
+from .prometheus import AppCollector
 from .request import Answer, Attempt, Engine, Request, Route, RoutedProgram
 from .rollback import RollbackPolicy, Verdict, Watch
 from .rollout import is_native, place
@@ -23,6 +24,7 @@ __all__ = [
     "FALLBACK_ON",
     "Answer",
     "AppClosed",
+    "AppCollector",
     "AppStatistics",
     "Arm",
     "ArmDown",

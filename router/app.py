@@ -306,6 +306,10 @@ class Dspex:
         root = self._running.whereis(_ROOT)
         return tree(root if root is not None else self._running)
 
+    def counted(self) -> AppStatistics:
+        """As ``stats``, but what has been counted by now, without asking an actor; for who cannot wait."""
+        return AppStatistics(self._book.statistics())
+
     async def stats(self) -> AppStatistics:
         """Counts, error rates and latencies by program and engine, of everything that was answered before."""
         ledger: NamedRef[Ledger] = self._running.ref("ledger")

@@ -28,6 +28,8 @@ class ArmStatistics:
     """By the class of the error."""
     shadowed: int
     """Of the requests, those that were asked only to be compared."""
+    total_s: float
+    """All latencies together."""
     p50_s: float | None
     p95_s: float | None
     p99_s: float | None
@@ -42,19 +44,21 @@ class ArmStatistics:
 class ArmCounter:
     """Counts outcomes. For one event loop."""
 
-    __slots__ = ("_errors", "_latency", "_requests", "_shadowed")
+    __slots__ = ("_errors", "_latency", "_requests", "_shadowed", "_total")
 
     def __init__(self) -> None:
         histogram: Any = importlib.import_module("hdrh.histogram")  # untyped; 20 ms, which only who routes pays
         self._latency: Any = histogram.HdrHistogram(1, _LONGEST_US, 2)
         self._requests = 0
         self._shadowed = 0
+        self._total = 0.0
         self._errors: Counter[str] = Counter()
 
     def add(self, outcome: Outcome) -> None:
         """Count one."""
         self._requests += 1
         self._shadowed += outcome.shadow
+        self._total += outcome.latency_s
         if outcome.error is not None:
             self._errors[outcome.error] += 1
         self._latency.record_value(min(max(1, round(outcome.latency_s * 1e6)), _LONGEST_US))
@@ -70,6 +74,7 @@ class ArmCounter:
             failed=self._errors.total(),
             errors=dict(self._errors),
             shadowed=self._shadowed,
+            total_s=self._total,
             p50_s=self.quantile(50),
             p95_s=self.quantile(95),
             p99_s=self.quantile(99),

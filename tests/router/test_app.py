@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import anyio
 import pytest
-from dspex.engine import ChainOfThought
+from dspex.engine import ChainOfThought, LMServerError
 from dspex.legacy import LMSettings, PoolOptions, SignatureProgram, WorkerCrashed
 from dspex.router import (
     AppClosed,
+    AppCollector,
     ArmDown,
     BadFlags,
     BadProgram,
@@ -100,6 +101,24 @@ async def test_it_is_the_lifespan_of_a_service_and_can_be_opened_again(server: O
                 await app.__aenter__()
     with pytest.raises(AppClosed):
         app.tree()
+
+
+async def test_prometheus_reads_what_was_counted(server: OpenAIServer) -> None:
+    client = pytest.importorskip("prometheus_client", reason="needs the extra `prometheus`")
+    app = Dspex([NATIVE], lm=model(server))
+    registry = client.CollectorRegistry()
+    registry.register(AppCollector(app))
+    assert client.generate_latest(registry).decode().count("# TYPE dspex_") == 4
+    async with app:
+        await app.call("own", question="Why?")
+        with pytest.raises(LMServerError):
+            await app.call("own", question="status 503")
+        await app.stats()
+    text = client.generate_latest(registry).decode()
+    assert 'dspex_requests_total{engine="native",program="own"} 2.0' in text
+    assert 'dspex_failures_total{engine="native",error="LMServerError",program="own"} 1.0' in text
+    assert 'dspex_latency_seconds_count{engine="native",program="own"} 2.0' in text
+    assert 'quantile="0.99"' in text
 
 
 async def test_what_cannot_be_served_is_refused_before_anything_starts() -> None:
