@@ -22,6 +22,7 @@ ALLOWED = {
     "runtime": ANYIO | {"structlog"},
     "supervisors": ANYIO,
     "engine": ANYIO | DATA,
+    "engine/types": ANYIO | DATA | {"jsonschema", "PIL", "soundfile"},
     "engine/lm": ANYIO | DATA | {"openai", "anthropic", "xllamacpp"},
     "legacy": ANYIO | DATA | {"orjson"},
     "legacy/worker": frozenset({"dspy", "pydantic"}),  # pydantic comes with dspy
@@ -32,7 +33,21 @@ ALLOWED = {
 }
 """Third parties by folder, the nearest entry counts."""
 
-ON_FIRST_USE = frozenset({"anthropic", "click", "dspy", "openai", "rich", "structlog", "trio", "xllamacpp"})
+ON_FIRST_USE = frozenset(
+    {
+        "PIL",
+        "anthropic",
+        "click",
+        "dspy",
+        "jsonschema",
+        "openai",
+        "rich",
+        "soundfile",
+        "structlog",
+        "trio",
+        "xllamacpp",
+    }
+)
 """Third parties imported inside functions only (or for the type checker), because they are optional or slow."""
 
 LOADED_WHEN_PRESENT = frozenset({("runtime/backend/on_trio.py", "trio")})
