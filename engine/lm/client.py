@@ -437,8 +437,8 @@ class LM(BaseLM):
             except LMError as error:
                 last[:] = [error]
                 raise
-            except (ImportError, MemoryError):
-                raise
+            except (ImportError, MemoryError, Warning):
+                raise  # a warning that the user has made an error is the user's
             except Exception as error:
                 raise LMUnexpectedError(
                     f"The {self._answerer()} failed: {type(error).__name__}: {error}",
@@ -566,6 +566,8 @@ class LM(BaseLM):
 
     async def aforward(self, prompt: Any = None, messages: Messages | None = None, **kwargs: Any) -> Any:
         """Ask without callbacks, history and usage, and return an OpenAI-shaped chat completion."""
+        if type(self).forward is not LM.forward:
+            return await super().aforward(prompt, messages, **kwargs)  # a subclass that answers by itself
         options = {**self.kwargs, **kwargs}
         self._check_options(options)
         answer = await self._ask(prompt, messages or None, options, kwargs)
