@@ -14,7 +14,7 @@ from .actors import ProgramActor
 from .adapters import Adapter, BAMLAdapter, ChatAdapter, JSONAdapter, TwoStepAdapter, XMLAdapter
 from .base_module import BaseModule, Parameter
 from .bridges import asyncify, syncify
-from .caching import Cache, configure_cache, live_cache_attribute, request_cache
+from .caching import Cache, configure_cache, request_cache
 from .callbacks import BaseCallback
 from .dspy_names import Installed, NotOffered, install_as
 from .dspy_names import missing as __getattr__  # noqa: F401 - asked for what is not below
@@ -115,8 +115,6 @@ from .types import (
     Type,
 )
 from .usage import UsageTracker, track_usage
-
-live_cache_attribute(__name__)
 
 __all__ = [
     "KNN",

@@ -27,6 +27,8 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
+from .caching import live_cache_attribute
+
 __all__ = ["Installed", "NotOffered", "install_as", "not_offered"]
 
 _ENGINE = __name__.rpartition(".")[0]
@@ -188,7 +190,7 @@ class DspyModule(types.ModuleType):
     def __init__(self, root: str, path: str) -> None:
         super().__init__(f"{root}.{path}" if path else root, f"dspy's `{path or 'dspy'}`, as far as the engine has it.")
         vars(self).update(_root=root, _path=path)
-        self.__path__: list[str] = []  # it may have modules below it, which only our finder finds
+        vars(self)["__path__"] = []  # it may have modules below it, which only our finder finds
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _module, (vars(self)["_root"], vars(self)["_path"])
@@ -220,6 +222,12 @@ class DspyModule(types.ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
         # `dspy.cache = ...` replaces the engine's cache, and so must the same under another name.
         if name == "cache" and not vars(self).get("_path", "?"):
+            setattr(sys.modules[_ENGINE], name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "cache" and not vars(self)["_path"]:
             setattr(sys.modules[_ENGINE], name, value)
         else:
             super().__setattr__(name, value)
@@ -335,3 +343,8 @@ def install_as(name: str = "dspy") -> Installed:
     sys.modules.pop(name, None)
     importlib.import_module(name)
     return Installed(name, finder)
+
+
+# A face holds no logic, and a module's attribute is a property only by its class: so it is given here, where the names
+# of dspy are.
+live_cache_attribute(_ENGINE)
