@@ -77,6 +77,7 @@ from .sandbox import (
     CodeExecutionError,
     CodeInterpreter,
     CodeInterpreterError,
+    DenoInterpreter,
     FinalOutput,
     LocalInterpreter,
     PythonInterpreter,

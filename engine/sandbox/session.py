@@ -20,7 +20,7 @@ from ..off_loop import ask
 from ..sync import run_sync
 from .errors import CodeInterpreterError
 from .limits import SandboxLimits
-from .process import Message, SandboxProcess
+from .process import Message, SandboxProcess, locked_python
 
 __all__ = ["SIMPLE_TYPES", "FinalOutput", "SandboxSession", "SessionStatistics", "sync_face"]
 
@@ -144,7 +144,10 @@ class SandboxSession:
         """
         self._refuse_if_ended()
         if self._process is None:
-            self._process = await SandboxProcess.open(self.limits, self.accept_missing)
+            self._process = await self._open()
+
+    async def _open(self) -> SandboxProcess:
+        return await SandboxProcess.open(locked_python(self.limits, self.accept_missing), self.limits)
 
     @with_callbacks
     async def ashutdown(self) -> None:
