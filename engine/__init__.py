@@ -142,6 +142,7 @@ __all__ = [
     "Completions",
     "ContextWindowExceededError",
     "DSPyError",
+    "DenoInterpreter",
     "Document",
     "DummyLM",
     "Embedder",
