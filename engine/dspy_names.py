@@ -226,12 +226,6 @@ class DspyModule(types.ModuleType):
         else:
             super().__setattr__(name, value)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "cache" and not vars(self)["_path"]:
-            setattr(sys.modules[_ENGINE], name, value)
-        else:
-            super().__setattr__(name, value)
-
     @property
     def __all__(self) -> list[str]:
         return [name for name in dir(self) if not name.startswith("_")]

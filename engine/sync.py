@@ -148,7 +148,8 @@ class _OwnLoop:
         loop = self._loop
         context = copy_context()
         rest = _Rest(coroutine)
-        loop.held = held = []
+        held: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        loop.held = held
         try:
             task = self.task = asyncio.Task(rest, loop=loop, context=context)
         finally:
@@ -156,18 +157,19 @@ class _OwnLoop:
         loop.asked = False
         _set_running_loop(loop)
         _enter_task(loop, task)
+        waits = False
         try:
             rest.yielded.append(context.run(coroutine.send, None))
-        except BaseException as end:
-            self._forget(task)
-            if isinstance(end, StopIteration):
-                return end.value
-            raise
+            waits = True
+        except StopIteration as end:
+            return end.value
         finally:
             _leave_task(loop, task)
             _set_running_loop(None)
-            if self.task is None and loop.asked:
-                loop.run_until_complete(asyncio.sleep(0))  # what the coroutine has started gets its turn, as ever
+            if not waits:
+                self._forget(task)
+                if loop.asked:
+                    loop.run_until_complete(asyncio.sleep(0))  # what the coroutine has started gets its turn, as ever
         [(step, arguments)] = held
         loop.call_soon(step, *arguments, context=context)
         try:
