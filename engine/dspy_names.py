@@ -184,7 +184,7 @@ class DspyModule(types.ModuleType):
     def __init__(self, root: str, path: str) -> None:
         super().__init__(f"{root}.{path}" if path else root, f"dspy's `{path or 'dspy'}`, as far as the engine has it.")
         vars(self).update(_root=root, _path=path)
-        self.__path__: list[str] = []  # it may have modules below it, which only our finder finds
+        self.__path__ = []  # it may have modules below it, which only our finder finds
 
     def __getattr__(self, name: str) -> Any:
         root, path = vars(self)["_root"], vars(self)["_path"]
