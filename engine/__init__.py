@@ -14,7 +14,7 @@ from .actors import ProgramActor
 from .adapters import Adapter, BAMLAdapter, ChatAdapter, JSONAdapter, TwoStepAdapter, XMLAdapter
 from .base_module import BaseModule, Parameter
 from .bridges import asyncify, syncify
-from .caching import Cache, configure_cache, live_cache_attribute, request_cache
+from .caching import Cache, configure_cache, request_cache
 from .callbacks import BaseCallback
 from .dspy_names import Installed, NotOffered, install_as
 from .dspy_names import missing as __getattr__  # noqa: F401 - asked for what is not below
@@ -44,7 +44,9 @@ from .errors import (
     LMUnsupportedModelError,
     MissingExtra,
     MissingInputError,
+    PickleRefused,
     SignatureError,
+    StateFileError,
     StateMismatchError,
     SyncInsideLoopError,
     is_retryable_lm_error,
@@ -82,8 +84,9 @@ from .sandbox import (
     SandboxUnavailableError,
     resolve_interpreter_factory,
 )
+from .sandbox.serializable import SandboxSerializable
 from .saved_state import load
-from .settings import Settings, configure, context, settings
+from .settings import Settings, configure, context, load_settings, settings
 from .signatures import (
     InputField,
     OldField,
@@ -112,8 +115,6 @@ from .types import (
     Type,
 )
 from .usage import UsageTracker, track_usage
-
-live_cache_attribute(__name__)
 
 __all__ = [
     "KNN",
@@ -182,6 +183,7 @@ __all__ = [
     "OutputField",
     "Parallel",
     "Parameter",
+    "PickleRefused",
     "Predict",
     "Prediction",
     "Price",
@@ -194,11 +196,13 @@ __all__ = [
     "Reasoning",
     "Refine",
     "SandboxLimits",
+    "SandboxSerializable",
     "SandboxUnavailableError",
     "Settings",
     "Signature",
     "SignatureError",
     "SignatureMeta",
+    "StateFileError",
     "StateMismatchError",
     "StatusMessage",
     "StatusMessageProvider",
@@ -228,6 +232,7 @@ __all__ = [
     "is_retryable_lm_error",
     "lm15",
     "load",
+    "load_settings",
     "majority",
     "make_signature",
     "request_cache",

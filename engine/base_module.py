@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from .logs import engine_logger
-from .saved_state import StateMismatchError, pickle_refused, read_state, write_state
+from .pickles import PickleRefused
+from .saved_state import StateMismatchError, read_state, write_state
 
 __all__ = ["BaseModule", "Parameter"]
 
@@ -159,7 +160,16 @@ class BaseModule:
                 f"{', '.join(map(repr, (key for key in state if key != 'metadata')))}. Load it into the program it was "
                 "saved from."
             )
-        # A trial on a copy first: a bad entry must not leave half of the program changed.
+        # A bad entry must not leave half of the program changed. A predictor can say beforehand what it would take over;
+        # for a parameter that cannot, all is tried on a copy first.
+        if all(_prepares(parameter) for _, parameter in parameters):
+            prepared = [
+                parameter.prepared_state(state[name], allow_unsafe_lm_state=allow_unsafe_lm_state)
+                for name, parameter in parameters
+            ]
+            for take_over in prepared:
+                take_over()
+            return None
         for program in (self.deepcopy(), self):
             for name, parameter in program.named_parameters():
                 if isinstance(parameter, BaseModule):
@@ -183,9 +193,9 @@ class BaseModule:
                     f"`path` must point to a directory without a suffix when `save_program=True`, but received: {path}. (And "
                     "dspex.engine does not save whole programs.)"
                 )
-            raise pickle_refused(
-                "save_program=True is not offered: the file would be a pickle. Save the state as .json and build the "
-                "program in code"
+            raise PickleRefused(
+                "save_program=True is not offered: the file would be a pickle, and loading one runs code from the file. Save "
+                "the state as .json and build the program in code."
             )
         write_state(path, self.dump_state(), fields=self._field_names())
 
@@ -204,7 +214,15 @@ class BaseModule:
     def _field_names(self) -> dict[str, list[str]]:
         """The fields of each predictor. Every parameter with a signature is one."""
         named = ((name, getattr(parameter, "signature", None)) for name, parameter in self.named_parameters())
-        return {name: list(signature.fields) for name, signature in named if signature is not None}
+        return {name: [spec.name for spec in signature.specs] for name, signature in named if signature is not None}
+
+
+def _prepares(parameter: object) -> bool:
+    """Whether `prepared_state` says what `load_state` does: a subclass may have changed the one and not the other."""
+    for cls in type(parameter).__mro__:
+        if "load_state" in vars(cls):
+            return "prepared_state" in vars(cls)
+    return False
 
 
 def _shallow(value: Any) -> Any:

@@ -49,6 +49,10 @@ _INTERPRETER_OPERATIONS = {
     "invoke_tool": "tool_call",
     "start": "startup",
     "shutdown": "shutdown",
+    "aexecute": "execute",
+    "ainvoke_tool": "tool_call",
+    "astart": "startup",
+    "ashutdown": "shutdown",
 }
 _ADAPTER_METHODS = ("format", "parse")
 
@@ -145,7 +149,7 @@ class BaseCallback:
 
 def active_callbacks(instance: object) -> Sequence[Any]:
     """The callbacks that hear of `instance` here: the global ones, then its own. Empty for most programs."""
-    everyones: Sequence[Any] = settings.callbacks
+    everyones: Sequence[Any] = settings.get("callbacks")
     own: Sequence[Any] = getattr(instance, "callbacks", ())
     if not own:
         return everyones

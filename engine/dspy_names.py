@@ -27,6 +27,8 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
+from .caching import live_cache_attribute
+
 __all__ = ["Installed", "NotOffered", "install_as", "not_offered"]
 
 _ENGINE = __name__.rpartition(".")[0]
@@ -36,60 +38,62 @@ DSPY_VERSION = "3.4.1"
 PATHS: dict[str, tuple[str, ...]] = {
     "adapters": ("adapters",),
     "adapters.base": ("adapters.base", "adapters"),
-    "adapters.baml_adapter": ("adapters",),
+    "adapters.baml_adapter": ("adapters.baml", "adapters"),
     "adapters.chat_adapter": ("adapters.chat", "adapters"),
     "adapters.json_adapter": ("adapters.json", "adapters"),
-    "adapters.two_step_adapter": ("adapters",),
-    "adapters.types": (),
-    "adapters.types.audio": (),
-    "adapters.types.base_type": (),
-    "adapters.types.citation": (),
-    "adapters.types.code": (),
-    "adapters.types.document": (),
-    "adapters.types.file": (),
-    "adapters.types.history": (),
-    "adapters.types.image": (),
-    "adapters.types.reasoning": (),
-    "adapters.types.tool": (),
+    "adapters.two_step_adapter": ("adapters.two_step",),
+    "adapters.types": ("types",),
+    "adapters.types.audio": ("types.audio",),
+    "adapters.types.base_type": ("types.base",),
+    "adapters.types.citation": ("types.citations",),
+    "adapters.types.code": ("types.code",),
+    "adapters.types.document": ("types.document",),
+    "adapters.types.file": ("types.file",),
+    "adapters.types.history": ("types.history",),
+    "adapters.types.image": ("types.image",),
+    "adapters.types.reasoning": ("types.reasoning",),
+    "adapters.types.tool": ("types.tool", "types.tool_calls"),
     "adapters.utils": ("adapters.values", "adapters.coerce", "adapters.annotation", "adapters"),
-    "adapters.xml_adapter": ("adapters",),
+    "adapters.xml_adapter": ("adapters.xml",),
     "clients": ("lm", "caching"),
-    "clients.base_lm": ("lm.base", "lm"),
-    "clients.cache": ("caching.cache", "caching"),
+    "clients.base_lm": ("lm.base", "lm.history"),
+    "clients.cache": ("caching",),
     "clients.embedding": ("embedder",),
     "clients.lm": ("lm.client", "lm"),
-    "clients.provider": ("lm.training", "lm"),
+    "clients.provider": ("lm.training",),
     "dsp": (),
     "dsp.utils": ("settings",),
     "dsp.utils.settings": ("settings",),
     "evaluate": (),
     "evaluate.evaluate": (),
     "evaluate.metrics": (),
-    "experimental": (),
-    "predict": ("predict", "modules"),
+    "experimental": ("types",),
+    "predict": ("predict", "modules", "parallel"),
     "predict.aggregation": ("modules",),
     "predict.best_of_n": ("modules",),
     "predict.chain_of_thought": ("modules",),
-    "predict.code_act": ("modules",),
+    "predict.code_act": ("modules.code_act", "modules"),
     "predict.knn": ("modules",),
     "predict.multi_chain_comparison": ("modules",),
-    "predict.parallel": ("modules",),
+    "predict.parallel": ("parallel",),
     "predict.parameter": ("base_module",),
     "predict.predict": ("predict", "value_types"),
     "predict.program_of_thought": ("modules",),
-    "predict.react": ("modules",),
-    "predict.react_v2": ("modules",),
+    "predict.react": ("modules.react", "modules", "types"),
+    "predict.react_v2": ("modules.react_v2", "modules"),
     "predict.refine": ("modules",),
-    "predict.rlm": ("modules",),
+    "predict.rlm": ("modules.rlm", "modules.rlm_prompt", "modules"),
     "primitives": ("module", "base_module", "example"),
     "primitives.base_module": ("base_module",),
-    "primitives.code_interpreter": (),
+    "primitives.code_interpreter": ("sandbox",),
     "primitives.example": ("example",),
-    "primitives.local_interpreter": (),
+    "primitives.facade": ("modules.facade", "sandbox.facade_source"),
+    "primitives.local_interpreter": ("sandbox",),
     "primitives.module": ("module", "paths"),
     "primitives.prediction": ("example",),
-    "primitives.python_interpreter": (),
-    "primitives.sandbox_serializable": (),
+    "primitives.python_interpreter": ("sandbox",),
+    "primitives.repl_types": ("sandbox.repl",),
+    "primitives.sandbox_serializable": ("sandbox.serializable",),
     "retrievers": (),
     "signatures": ("signatures",),
     "signatures.field": ("signatures.fields", "signatures"),
@@ -119,6 +123,8 @@ _OTHER_NAMES = {
     ("clients.provider", "Provider"): "lm.training:TrainingProvider",
     ("clients", "Provider"): "lm.training:TrainingProvider",
     ("utils.exceptions", "DSPyError"): "failure:EngineError",
+    ("utils", "pretty_print_history"): "lm.history:print_history",
+    ("utils.inspect_history", "pretty_print_history"): "lm.history:print_history",
     ("primitives.module", "set_attribute_by_name"): "paths:set_at",
 }
 
@@ -184,7 +190,10 @@ class DspyModule(types.ModuleType):
     def __init__(self, root: str, path: str) -> None:
         super().__init__(f"{root}.{path}" if path else root, f"dspy's `{path or 'dspy'}`, as far as the engine has it.")
         vars(self).update(_root=root, _path=path)
-        self.__path__ = []  # it may have modules below it, which only our finder finds
+        vars(self)["__path__"] = []  # it may have modules below it, which only our finder finds
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _module, (vars(self)["_root"], vars(self)["_path"])
 
     def __getattr__(self, name: str) -> Any:
         root, path = vars(self)["_root"], vars(self)["_path"]
@@ -213,6 +222,12 @@ class DspyModule(types.ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
         # `dspy.cache = ...` replaces the engine's cache, and so must the same under another name.
         if name == "cache" and not vars(self).get("_path", "?"):
+            setattr(sys.modules[_ENGINE], name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "cache" and not vars(self)["_path"]:
             setattr(sys.modules[_ENGINE], name, value)
         else:
             super().__setattr__(name, value)
@@ -328,3 +343,8 @@ def install_as(name: str = "dspy") -> Installed:
     sys.modules.pop(name, None)
     importlib.import_module(name)
     return Installed(name, finder)
+
+
+# A face holds no logic, and a module's attribute is a property only by its class: so it is given here, where the names
+# of dspy are.
+live_cache_attribute(_ENGINE)

@@ -23,6 +23,8 @@
     │   ├── AdapterParseError                the answer does not hold the signature's outputs
     │   └── FieldValueError (TypeError)      a value cannot be written into the prompt
     ├── MissingInputError (ValueError)       a request from outside lacks inputs
+    ├── PickleRefused (ValueError)           a pickle was asked for
+    ├── StateFileError (ValueError, KeyError)    a file is not a saved state
     ├── StateMismatchError (KeyError)        a saved state does not fit the program
     └── SyncInsideLoopError (RuntimeError)   a synchronous call on a running event loop
 
@@ -59,7 +61,8 @@ from .lm import (
     MissingExtra,
     is_retryable_lm_error,
 )
-from .saved_state import StateMismatchError
+from .pickles import PickleRefused
+from .saved_state import StateFileError, StateMismatchError
 from .signatures import SignatureError
 from .sync import SyncInsideLoopError
 
@@ -88,7 +91,9 @@ __all__ = [
     "LMUnsupportedModelError",
     "MissingExtra",
     "MissingInputError",
+    "PickleRefused",
     "SignatureError",
+    "StateFileError",
     "StateMismatchError",
     "SyncInsideLoopError",
     "is_retryable_lm_error",

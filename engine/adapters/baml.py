@@ -18,8 +18,8 @@ from pydantic import BaseModel
 
 from ..signatures import SignatureMeta
 from ..types import Type
+from .demos import Record
 from .json import JSONAdapter
-from .plan import Record
 
 _STEP = "  "
 _PLAIN = {str: "string", int: "int", float: "float", bool: "boolean"}

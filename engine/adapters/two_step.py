@@ -13,11 +13,12 @@ from typing import Any, cast
 from ..signatures import InputField, SignatureMeta, make_signature
 from ..sync import run_sync
 from .annotation import description
-from .base import Adapter, LanguageModel, Message
+from .base import Adapter
 from .chat import ChatAdapter
+from .demos import Record
 from .errors import AdapterParseError
+from .language_model import LanguageModel, Message
 from .native import tool_calls_of
-from .plan import Record
 
 
 class TwoStepAdapter(Adapter):

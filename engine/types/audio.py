@@ -119,8 +119,11 @@ class Audio(Type):
 
 def encode_audio(audio: Any, sampling_rate: int = 16000, format: str = "wav") -> dict[str, Any]:
     """Data and format of anything `Audio` takes. Raises ValueError for what it does not take."""
-    if isinstance(audio, dict) and "data" in audio and "audio_format" in audio:
-        return cast("dict[str, Any]", audio)
+    if isinstance(audio, dict):
+        given = cast("dict[str, Any]", audio)
+        if "data" in given and "audio_format" in given:
+            return given
+        raise ValueError(f"Unsupported type for encode_audio: {dict}")
     if isinstance(audio, Audio):
         return {"data": audio.data, "audio_format": audio.audio_format}
     if isinstance(audio, str):

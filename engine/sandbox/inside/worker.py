@@ -198,7 +198,7 @@ class Session:
 
     def _outcome(self, code: str) -> Message:
         try:
-            tree = ast.parse(code, "<interpreter>")
+            tree = ast.parse(code)
             last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
             exec(compile(tree, "<interpreter>", "exec"), self._names)
             value: Any = None
@@ -225,7 +225,15 @@ def _described(error: BaseException) -> Message:
 
 
 def _submit(fields: Mapping[str, Any] | None) -> Callable[..., None]:
-    """`fields`: None for one value of any kind, else `style` ("signature" or "exact") and `names`."""
+    """`fields`: None for one value of any kind, else `style` ("signature" or "exact") and `names`, which may be None."""
+    if fields is not None and fields["names"] is None:
+
+        def submit_exactly_one(*args: object, **kwargs: object) -> None:
+            if len(args) != 1 or kwargs:
+                raise TypeError("SUBMIT requires one output value")
+            raise Submission({"output": args[0]})
+
+        return submit_exactly_one
     if fields is None or not fields["names"]:
 
         def submit_one(output: object) -> None:
