@@ -120,6 +120,13 @@ async def test_the_calls_of_a_turn_run_at_once_and_answer_in_order() -> None:
     assert again.tool_call_results[0].value == "<x>"
 
 
+def test_the_calls_of_a_turn_run_at_once_from_synchronous_code_too() -> None:
+    everyone = threading.Barrier(2)
+    calls = ToolCalls.from_dict_list([{"name": "meet", "args": {}}] * 2)
+    results = calls.execute({"meet": lambda: everyone.wait(20)})
+    assert sorted(each.value for each in results.tool_call_results) == [0, 1]
+
+
 @pytest.mark.anyio
 async def test_a_call_that_fails_stops_no_other() -> None:
     def fail(x: int) -> None:
