@@ -4,11 +4,13 @@ import contextvars
 import copy
 import pickle
 import threading
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pydantic
 import pytest
 from dspex.engine.callbacks import BaseCallback
@@ -64,6 +66,21 @@ async def test_cancelling_frees_the_caller_of_a_function_that_hangs() -> None:
         with anyio.move_on_after(0.05) as scope:
             await Tool(slow(gate)).acall(x=1)
         assert scope.cancelled_caught
+    finally:
+        gate.set()
+
+
+@pytest.mark.anyio
+async def test_tools_that_hang_leave_threads_for_others() -> None:
+    gate = threading.Event()
+    tool = Tool(slow(gate))
+    try:
+        with anyio.move_on_after(0.2):
+            async with anyio.create_task_group() as group:
+                for n in range(50):  # more than anyio's own threads
+                    group.start_soon(partial(tool.acall, x=n))
+        assert await Tool(plain).acall(a=1, b="x", c=[]) == "1x[]"
+        assert await anyio.to_thread.run_sync(lambda: "the program's own") == "the program's own"
     finally:
         gate.set()
 
