@@ -114,6 +114,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "utils.langchain_tool": ("types.tool",),
     "utils.logging_utils": ("logs",),
     "utils.mcp": ("types.tool",),
+    "utils.parallelizer": ("parallel",),
     "utils.saving": ("saved_state",),
     "utils.syncify": ("bridges",),
     "utils.usage_tracker": ("usage",),
