@@ -263,7 +263,8 @@ async def test_a_process_that_dies_under_a_tool_is_one_error(anyio_backend: str)
 async def test_a_second_execution_at_the_same_time_is_refused(anyio_backend: str):
     async with PythonInterpreter() as interpreter, anyio.create_task_group() as group:
         group.start_soon(interpreter.aexecute, "import time; time.sleep(0.2)")
-        await anyio.lowlevel.checkpoint()
+        while interpreter.statistics().executions == 0:
+            await anyio.lowlevel.checkpoint()
         with pytest.raises(CodeInterpreterError, match="recursively"):
             await interpreter.aexecute("1")
 
