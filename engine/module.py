@@ -38,6 +38,7 @@ from .parallel import Parallel
 from .paths import set_at
 from .settings import settings
 from .sync import run_sync
+from .turns import take_turn
 from .usage import track_usage
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class Module(BaseModule, metaclass=_ModuleMeta):
     @with_callbacks
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program. Cancellation reaches the LM request in flight."""
+        await take_turn()
         aforward = getattr(self, "aforward", None)
         if aforward is None:
             forward = forward_of(self)
@@ -158,6 +160,40 @@ class Module(BaseModule, metaclass=_ModuleMeta):
             logger.warning(
                 "Failed to set LM usage. Please return `dspy.Prediction` object from dspy.Module to enable usage tracking."
             )
+
+    # -- many calls --------------------------------------------------------------------------------------------------------
+
+    def batch(
+        self,
+        examples: Sequence[Example],
+        num_threads: int | None = None,
+        max_errors: int | None = None,
+        return_failed_examples: bool = False,
+        provide_traceback: bool | None = None,
+        disable_progress_bar: bool = False,
+        timeout: float = 120,
+        straggler_limit: int = 3,
+    ) -> Any:
+        """`abatch` from synchronous code."""
+        parallel = Parallel(
+            num_threads=num_threads,
+            max_errors=max_errors,
+            return_failed_examples=return_failed_examples,
+            provide_traceback=provide_traceback,
+            disable_progress_bar=disable_progress_bar,
+            timeout=timeout,
+            straggler_limit=straggler_limit,
+        )
+        return parallel([(self, example.inputs()) for example in examples])
+
+    async def abatch(self, examples: Sequence[Example], **options: Any) -> Any:
+        """Run the program over the inputs of many examples, some at a time.
+
+        Args:
+            **options: those of `Parallel`, which also says what is returned and raised.
+        """
+        parallel = Parallel(**options)
+        return await parallel.acall([(self, example.inputs()) for example in examples])
 
     # -- its predictors -----------------------------------------------------------------------------------------------------
 

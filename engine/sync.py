@@ -77,6 +77,8 @@ def _refuse_on_a_loop(function: Callable[..., object]) -> None:
 
 def _in_worker_thread() -> bool:
     """True in a thread that anyio started for blocking code, and that may therefore call back into its loop."""
+    if threading.get_ident() == _MAIN_THREAD:
+        return False  # asking anyio costs an exception
     try:
         anyio.from_thread.check_cancelled()
     except RuntimeError:
@@ -84,6 +86,7 @@ def _in_worker_thread() -> bool:
     return True
 
 
+_MAIN_THREAD = threading.main_thread().ident
 _before_close: list[Callable[[], Awaitable[None]]] = []
 
 

@@ -195,42 +195,58 @@ class Adapter:
     def _outputs(
         self, asked: SignatureMeta, signature: SignatureMeta, answer: str | Mapping[str, Any]
     ) -> dict[str, Any]:
-        plan = self._plan(signature)
+        text, calls = self._parts_of(signature, answer)
+        if calls is None:
+            found = self.parse(asked, text)
+        elif not text or not self._plan(asked).outputs:
+            found = {}
+        else:
+            try:
+                found = self.parse(asked, text)
+            except AdapterParseError:
+                found = {}  # a model that calls tools seldom writes the other outputs too
+        return self._finished(signature, answer, found)
+
+    def _parts_of(self, signature: SignatureMeta, answer: str | Mapping[str, Any]) -> tuple[Any, Sequence[Any] | None]:
+        """The text of an answer, and its tool calls if the signature has an output for them.
+
+        Raises:
+            AdapterParseError: the answer has neither.
+        """
         text: Any = answer if isinstance(answer, str) else answer.get("text")
         calls: Any = None if isinstance(answer, str) else answer.get("tool_calls")
-        if calls and plan.tool_calls is not None:
-            found = self._beside_tool_calls(asked, text)
-        elif text:
-            found = self.parse(asked, text)
-        else:
+        if calls and self._plan(signature).tool_calls is not None:
+            return text, calls
+        if not text:
             raise AdapterParseError(
                 adapter_name=type(self).__name__,
                 signature=signature,
                 lm_response=str(answer),
                 message="The LM returned an empty or null response.",
             )
+        return text, None
+
+    def _finished(
+        self, signature: SignatureMeta, answer: str | Mapping[str, Any], found: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The outputs that were read, and those that came beside the text."""
+        plan = self._plan(signature)
         values = plan.completed(found)
         for name in plan.outputs:
             values.setdefault(name, None)
+        if isinstance(answer, str):
+            return values
+        calls = answer.get("tool_calls")
         if calls and plan.tool_calls is not None:
             values[plan.tool_calls] = tool_calls_of(calls)
         for name, kind in plan.custom_outputs:
             if kind in self.native_response_types:
-                provided = kind.parse_lm_response(answer)  # pyright: ignore[reportArgumentType] - any mapping
+                provided = kind.parse_lm_response(dict(answer))
                 if provided is not None:
                     values[name] = provided
-        if not isinstance(answer, str) and answer.get("logprobs"):
+        if answer.get("logprobs"):
             values["logprobs"] = answer["logprobs"]
         return values
-
-    def _beside_tool_calls(self, asked: SignatureMeta, text: Any) -> dict[str, Any]:
-        """The other outputs, if the model wrote any beside the calls: it seldom does."""
-        if not text or not self._plan(asked).outputs:
-            return {}
-        try:
-            return self.parse(asked, text)
-        except AdapterParseError:
-            return {}
 
     # -- the prompt ----------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ import anyio.to_thread
 from ..callbacks import with_callbacks
 from ..settings import settings
 from ..sync import alone_on_own_loop, run_sync
+from ..turns import take_turn
 from ..usage import UsageTracker
 from .history import HistoryEntry, history_entry, print_history, record
 from .responses_shape import responses_outputs
@@ -164,6 +165,7 @@ class BaseLM:
         options = {**self.kwargs, **kwargs}
         self._check_options(options)
         answer = await self._answer(prompt, messages or None, options, kwargs)
+        await take_turn()  # answers may arrive in crowds
         if not answer.cache_hit:
             self._count(answer.usage)
         if not settings.get("disable_history"):

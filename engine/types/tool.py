@@ -27,7 +27,14 @@ from .tool_arguments import Argument, convert_input_schema_to_tool_args, describ
 from .tool_calls import ToolCallResults, ToolCalls
 from .worker_thread import run_in_thread
 
-__all__ = ["Tool", "ToolCallResults", "ToolCalls", "convert_input_schema_to_tool_args"]
+__all__ = [
+    "Tool",
+    "ToolCallResults",
+    "ToolCalls",
+    "convert_input_schema_to_tool_args",
+    "convert_langchain_tool",
+    "convert_mcp_tool",
+]
 
 _ASYNC_IN_SYNC_CALL = (
     "You are calling `__call__` on an async tool, please use `acall` instead or enable "
@@ -182,12 +189,12 @@ class Tool(Type):
         Raises:
             ValueError: another `result_mode`. A call raises RuntimeError when the server reports an error.
         """
-        return _from_mcp(session, tool, result_mode)
+        return convert_mcp_tool(session, tool, result_mode=result_mode)
 
     @classmethod
     def from_langchain(cls, tool: Any) -> Tool:
         """A tool that calls a LangChain tool (`ainvoke`). A call raises RuntimeError when that fails."""
-        return _from_langchain(tool)
+        return convert_langchain_tool(tool)
 
     def __repr__(self) -> str:
         return f"Tool(name={self.name}, desc={self.desc}, args={self.args})"
@@ -211,7 +218,9 @@ def _is_async(function: Any) -> bool:
 # -- tools of other frameworks -----------------------------------------------------------------------------------------
 
 
-def _from_langchain(tool: Any) -> Tool:
+def convert_langchain_tool(tool: Any) -> Tool:
+    """As `Tool.from_langchain`."""
+
     async def func(**kwargs: Any) -> Any:
         try:
             return await tool.ainvoke(kwargs)
@@ -228,7 +237,8 @@ def _from_langchain(tool: Any) -> Tool:
     )
 
 
-def _from_mcp(session: Any, tool: Any, result_mode: str) -> Tool:
+def convert_mcp_tool(session: Any, tool: Any, *, result_mode: str = "text") -> Tool:
+    """As `Tool.from_mcp_tool`."""
     if result_mode not in ("text", "structured"):
         raise ValueError(f"Unsupported MCP result mode: {result_mode!r}")
     args, arg_types, arg_desc = convert_input_schema_to_tool_args(_either(tool, "input_schema", "inputSchema", {}))

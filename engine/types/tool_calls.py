@@ -14,6 +14,7 @@ import anyio
 import json_repair
 import pydantic
 
+from ..sync import run_sync
 from .base import Type, forget_docstring
 from .worker_thread import run_in_thread
 
@@ -175,6 +176,12 @@ class ToolCalls(Type):
             elif _is_call(given):
                 return {"tool_calls": [ToolCall(**_call_fields(given))]}
         raise ValueError(f"Received invalid value for `dspy.ToolCalls`: {data}")
+
+    def execute(
+        self, functions: Functions, *, describe_error: Callable[[ToolCall, Exception], Any] | None = None
+    ) -> ToolCallResults:
+        """`aexecute` from synchronous code. Raises `SyncInsideLoopError` on a running event loop."""
+        return run_sync(self.aexecute, functions, describe_error=describe_error)
 
     async def aexecute(
         self, functions: Functions, *, describe_error: Callable[[ToolCall, Exception], Any] | None = None

@@ -64,7 +64,6 @@ def test_a_call_asks_and_answers_as_dspy_does(kind: str, schema: bool, dspy: Mod
             assert my_model.requests() == their_model.requests()
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("main", "second"),
     [
@@ -73,31 +72,21 @@ def test_a_call_asks_and_answers_as_dspy_does(kind: str, schema: bool, dspy: Mod
         (["It is Paris."], ["no", "neither"]),
         ([["one", "two"]], [CHAT, CHAT.replace("Paris", "Rome")]),
         ([{"text": "three", "logprobs": [1]}], [CHAT]),
+        ([""], [CHAT]),
+        ([{"text": None, "tool_calls": [1]}], [CHAT]),
         ([ConnectionError("down")], [CHAT]),
         (["x"], [ConnectionError("down")]),
     ],
 )
-async def test_a_call_in_two_steps_asks_both_models_as_dspy_does(
-    main: Any, second: Any, dspy: ModuleType, anyio_backend: str
-) -> None:
-    if anyio_backend == "trio":
-        pytest.skip("dspy, which is compared with, runs on asyncio alone")
+def test_a_call_in_two_steps_asks_both_models_as_dspy_does(main: Any, second: Any, dspy: ModuleType) -> None:
     mine, theirs = engine.Signature(SIGNATURE, "Answer."), dspy.Signature(SIGNATURE, "Answer.")
     my_models = ScriptedModel(*main), ScriptedModel(*second)
     their_models = ScriptedModel(*main), ScriptedModel(*second)
-    my_adapter = ours.TwoStepAdapter(my_models[1])
-    their_adapter = dspy.TwoStepAdapter(dspy.utils.DummyLM([]))
+    my_adapter, their_adapter = ours.TwoStepAdapter(my_models[1]), dspy.TwoStepAdapter(dspy.utils.DummyLM([]))
     their_adapter.extraction_model = their_models[1]
-
-    async def run(adapter: Any, model: Any, signature: Any) -> Any:
-        try:
-            return await adapter.acall(model, {"temperature": 1}, signature, DEMOS, INPUTS)
-        except Exception as error:
-            return type(error).__name__, str(error)
-
-    for _ in range(1):
-        got = await run(my_adapter, my_models[0], mine)
-        assert got == await run(their_adapter, their_models[0], theirs)
+    options = {"temperature": 1, "tools": [1]}
+    got = outcome(my_adapter, my_models[0], dict(options), mine, DEMOS, INPUTS)
+    assert got == outcome(their_adapter, their_models[0], dict(options), theirs, DEMOS, INPUTS)
     for my_model, their_model in zip(my_models, their_models, strict=True):
         assert my_model.requests() == their_model.requests()
 

@@ -161,6 +161,7 @@ async def test_texts_are_embedded_in_batches_and_remembered() -> None:
         assert (await embed.acall("dddd", caching=False)).shape == (2,)
         with pytest.raises(ValueError, match="All inputs must be strings"):
             await embed.acall(["a", 1])
+        await embed.aclose()
 
 
 @pytest.mark.anyio

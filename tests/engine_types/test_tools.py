@@ -4,11 +4,13 @@ import contextvars
 import copy
 import pickle
 import threading
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pydantic
 import pytest
 from dspex.engine.callbacks import BaseCallback
@@ -69,6 +71,21 @@ async def test_cancelling_frees_the_caller_of_a_function_that_hangs() -> None:
 
 
 @pytest.mark.anyio
+async def test_tools_that_hang_leave_threads_for_others() -> None:
+    gate = threading.Event()
+    tool = Tool(slow(gate))
+    try:
+        with anyio.move_on_after(0.2):
+            async with anyio.create_task_group() as group:
+                for n in range(50):  # more than anyio's own threads
+                    group.start_soon(partial(tool.acall, x=n))
+        assert await Tool(plain).acall(a=1, b="x", c=[]) == "1x[]"
+        assert await anyio.to_thread.run_sync(lambda: "the program's own") == "the program's own"
+    finally:
+        gate.set()
+
+
+@pytest.mark.anyio
 async def test_cancelling_reaches_an_async_function() -> None:
     reached: list[str] = []
 
@@ -118,6 +135,13 @@ async def test_the_calls_of_a_turn_run_at_once_and_answer_in_order() -> None:
     ]
     again = await ToolCalls.from_dict_list([{"name": "read", "args": {"url": "x"}}]).aexecute({"read": read})
     assert again.tool_call_results[0].value == "<x>"
+
+
+def test_the_calls_of_a_turn_run_at_once_from_synchronous_code_too() -> None:
+    everyone = threading.Barrier(2)
+    calls = ToolCalls.from_dict_list([{"name": "meet", "args": {}}] * 2)
+    results = calls.execute({"meet": lambda: everyone.wait(20)})
+    assert sorted(each.value for each in results.tool_call_results) == [0, 1]
 
 
 @pytest.mark.anyio
