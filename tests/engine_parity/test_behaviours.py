@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import behaviours_agents
 import behaviours_clients
 import behaviours_predict
 import behaviours_programs
@@ -25,6 +26,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
         ("predict", behaviours_predict.BEHAVIOURS),
         ("programs", behaviours_programs.BEHAVIOURS),
         ("clients", behaviours_clients.BEHAVIOURS),
+        ("agents", behaviours_agents.BEHAVIOURS),
     )
     for name, behaviour in corpus.items()
 }
