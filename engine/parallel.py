@@ -9,7 +9,6 @@ is cancelled, none of them is left. What has no `acall` runs in a thread. `Modul
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections.abc import Sequence
 from functools import partial
@@ -18,13 +17,14 @@ from typing import Any, cast
 import anyio
 
 from .example import Example
+from .logs import engine_logger
 from .off_loop import ask
 from .settings import settings
 from .sync import run_sync
 
 __all__ = ["Parallel"]
 
-logger = logging.getLogger("dspex.engine.parallel")
+logger = engine_logger("dspex.engine.parallel", dspy="dspy.utils.parallelizer")
 
 _UNSET: Any = object()
 
@@ -104,7 +104,8 @@ class Parallel:
 
     aforward = acall
 
-    async def _one(self, pair: tuple[Any, Any]) -> Any:
+    async def run_pair(self, pair: tuple[Any, Any]) -> Any:
+        """Run one pair. Raises what the program raises, and ValueError for an example of another kind."""
         program, example = pair
         if isinstance(example, Example):
             if self.access_examples:
@@ -117,7 +118,7 @@ class Parallel:
         if isinstance(example, tuple):
             return await ask(program, *cast("tuple[Any, ...]", example))
         raise ValueError(
-            f"Invalid example type: {type(example)}, only supported types are Example, dict, list and tuple"
+            f"Invalid example type: {type(cast('object', example))}, only supported types are Example, dict, list and tuple"
         )
 
 
@@ -158,7 +159,7 @@ class _Run:
 
     async def _attempt(self, index: int) -> None:
         try:
-            outcome = await self._parallel._one(self._pairs[index])
+            outcome = await self._parallel.run_pair(self._pairs[index])
         except Exception as error:
             self._failed(index, error)
             return

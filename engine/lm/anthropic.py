@@ -7,13 +7,14 @@ back: text, thinking, tool calls and citations, whole or streamed.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .anthropic_messages import anthropic_call
 from .errors import LMError, LMNotConfiguredError, LMStreamAssemblyError, LMUnexpectedError
 from .extras import require
-from .refusals import cause_of, lm_error
+from .refusals import cause_of, lm_error, stream_error
 from .shapes import items, plain, read
+from .sse import events_of
 from .wire import Access, ChatRequest, Completion, Delta, Emit
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class AnthropicProvider:
         call, body = anthropic_call(request)
         try:
             return await self._ask(client, call, body, request, emit)
-        except LMError:
+        except (LMError, Warning):
             raise
         except Exception as error:
             secrets = (client.api_key,) if client.api_key else ()
@@ -110,14 +111,13 @@ class AnthropicProvider:
         if emit is None:
             return _completion(await client.messages.create(**call), request)
         answer = _MessageStream(request)
-        stream = await client.messages.create(stream=True, **call)
-        try:
-            async for event in stream:
+        async with events_of(client.messages.with_streaming_response.create(stream=True, **call)) as events:
+            async for event in events:
+                if event.get("type") == "error":
+                    raise stream_error(event.get("error"), provider=self.name, model=request.label)
                 delta = answer.add(event)
                 if delta is not None:
                     await emit(delta)
-        finally:
-            await stream.close()
         return _completion(answer.whole(), request)
 
     def _refusal(
@@ -205,7 +205,8 @@ class _MessageStream:
         return [at for at, block in sorted(self.blocks.items()) if block.get("type") == "tool_use"].index(index)
 
     def _count(self, usage: Any) -> None:
-        self.usage.update({name: value for name, value in (plain(usage) or {}).items() if value is not None})
+        counts = cast("dict[str, Any]", plain(usage) or {})
+        self.usage.update({name: value for name, value in counts.items() if value is not None})
 
     def whole(self) -> dict[str, Any]:
         """The message in the shape of one that was not streamed.

@@ -26,7 +26,7 @@ ALLOWED = {
     "engine/lm": ANYIO | DATA | {"openai", "anthropic", "xllamacpp"},
     "legacy": ANYIO | DATA | {"orjson"},
     "legacy/worker": frozenset({"dspy", "pydantic"}),  # pydantic comes with dspy
-    "router": ANYIO | DATA,
+    "router": ANYIO | DATA | {"hdrh", "openfeature", "prometheus_client", "yaml"},
     "migration": ANYIO | DATA,
     "cli": ANYIO | DATA | {"click", "rich"},
     "": ANYIO,
@@ -35,17 +35,8 @@ ALLOWED = {
 
 ON_FIRST_USE = frozenset(
     {
-        "PIL",
-        "anthropic",
-        "click",
-        "dspy",
-        "jsonschema",
-        "openai",
-        "rich",
-        "soundfile",
-        "structlog",
-        "trio",
-        "xllamacpp",
+        *("PIL", "anthropic", "click", "dspy", "hdrh", "jsonschema", "openai", "openfeature", "prometheus_client"),
+        *("rich", "soundfile", "structlog", "trio", "xllamacpp", "yaml"),
     }
 )
 """Third parties imported inside functions only (or for the type checker), because they are optional or slow."""
