@@ -37,7 +37,7 @@ from .logs import engine_logger
 from .parallel import Parallel
 from .paths import set_at
 from .settings import settings
-from .sync import run_sync
+from .sync import alone_on_own_loop, beside_own_loop, run_sync
 from .turns import take_turn
 from .usage import track_usage
 
@@ -246,7 +246,9 @@ async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) ->
     """Run a synchronous `forward` off the loop. Cancelled, it waits for the thread, whose call in flight is cancelled.
 
     Each has a place of its own among the threads: what it calls may need threads too, and would wait for ever for
-    places that its callers hold.
+    places that its callers hold. Under a synchronous call that runs nothing else, it is called on the caller's thread.
     """
     call = partial(function, *args, **kwargs)
+    if alone_on_own_loop():
+        return beside_own_loop(call)
     return await anyio.to_thread.run_sync(call, limiter=anyio.CapacityLimiter(1))
