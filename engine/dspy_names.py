@@ -222,13 +222,6 @@ class DspyModule(types.ModuleType):
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} in dspex.engine", name=name, obj=self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # `dspy.cache = ...` replaces the engine's cache, and so must the same under another name.
-        if name == "cache" and not vars(self).get("_path", "?"):
-            setattr(sys.modules[_ENGINE], name, value)
-        else:
-            super().__setattr__(name, value)
-
-    def __setattr__(self, name: str, value: Any) -> None:
         if name == "cache" and not vars(self)["_path"]:
             setattr(sys.modules[_ENGINE], name, value)
         else:

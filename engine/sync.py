@@ -45,11 +45,16 @@ def run_sync(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
     The current context variables (settings) hold inside. KeyboardInterrupt cancels the call, waits for its clean-up
     and is raised again.
 
+    Blocking code that such a call itself runs on its caller's thread (the `forward` of an LM of the user's, a callback)
+    may make calls of this kind too.
+
     Raises:
         SyncInsideLoopError: this thread is running an event loop.
     """
-    _refuse_on_a_loop(function)
     call = partial(_awaited, partial(function, *args, **kwargs))
+    if alone_on_own_loop():
+        return _own_loop().run_inside(call())
+    _refuse_on_a_loop(function)
     if _in_worker_thread():
         return anyio.from_thread.run(call)
     return _own_loop().run(call())
@@ -136,11 +141,28 @@ class _Rest(Coroutine[Any, Any, T]):
 class _OwnLoop:
     """The event loop of one thread. Closed when the thread ends, or at interpreter exit."""
 
-    __slots__ = ("_loop", "task")
+    __slots__ = ("_inner", "_loop", "task")
 
     def __init__(self) -> None:
         self._loop = _Loop()
         self.task: asyncio.Task[Any] | None = None
+        self._inner: _OwnLoop | None = None
+
+    def run_inside(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """As `run`, from within a step of this loop's task, which waits: on a second loop, while this one looks idle."""
+        task = self.task
+        assert task is not None
+        if self._inner is None:
+            self._inner = _OwnLoop()
+        _leave_task(self._loop, task)
+        _set_running_loop(None)
+        _thread.loop = self._inner
+        try:
+            return self._inner.run(coroutine)
+        finally:
+            _thread.loop = self
+            _set_running_loop(self._loop)
+            _enter_task(self._loop, task)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The result of `coroutine`.
@@ -151,7 +173,8 @@ class _OwnLoop:
         loop = self._loop
         context = copy_context()
         rest = _Rest(coroutine)
-        loop.held = held = []
+        held: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        loop.held = held
         try:
             task = self.task = asyncio.Task(rest, loop=loop, context=context)
         finally:
@@ -169,9 +192,9 @@ class _OwnLoop:
         finally:
             _leave_task(loop, task)
             _set_running_loop(None)
-            if self.task is None and loop.asked:
+            if self._idle() and loop.asked:
                 loop.run_until_complete(asyncio.sleep(0))  # what the coroutine has started gets its turn, as ever
-        [(step, arguments)] = held
+        step, arguments = held[0]
         loop.call_soon(step, *arguments, context=context)
         try:
             return loop.run_until_complete(task)
@@ -183,6 +206,9 @@ class _OwnLoop:
                     loop.run_until_complete(task)
             raise
 
+    def _idle(self) -> bool:
+        return self.task is None
+
     def _forget(self, task: asyncio.Task[Any]) -> None:
         """Drop a task that has nothing left to do. It has not been told, and would complain of being dropped."""
         self.task = None
@@ -190,6 +216,8 @@ class _OwnLoop:
         _unregister_task(task)
 
     def close(self) -> None:
+        if self._inner is not None:
+            self._inner.close()
         loop = self._loop
         if loop.is_closed():
             return

@@ -29,5 +29,5 @@ class LanguageModel(Protocol):
     def supports_reasoning(self) -> bool: ...
 
     async def acall(
-        self, prompt: str | None = None, messages: list[Message] | None = None, **kwargs: Any
+        self, prompt: str | None = None, *, messages: list[Message] | None = None, **kwargs: Any
     ) -> Sequence[str | Mapping[str, Any]]: ...

@@ -323,7 +323,12 @@ class BaseLM:
 
 def _known_classes(base: type[BaseLM]) -> list[type[BaseLM]]:
     """The engine's own classes that dspy's state may name. `LM` comes first: states without a name mean it."""
-    return [cls for cls in base.__subclasses__() if cls.__dict__.get("builtin_state_class")]
+    found: list[type[BaseLM]] = []
+    for cls in base.__subclasses__():
+        if cls.__dict__.get("builtin_state_class"):
+            found.append(cls)
+        found += _known_classes(cls)
+    return found
 
 
 def _import_lm_class(path: str) -> type[BaseLM]:

@@ -105,7 +105,7 @@ def check_engines(engine: Any, async_engine: Any) -> None:
 
 def _is_async(function: object) -> bool:
     # An object that is called may have an asynchronous `__call__`; a function's type has none of its own.
-    call = cast("dict[str, Any]", vars(cast("type[object]", type(function)))).get("__call__")
+    call = cast("dict[str, Any]", vars(type(function))).get("__call__")
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
