@@ -18,7 +18,8 @@ __all__ = ["as_dict", "items", "plain", "read"]
 def read(source: Any, name: str, default: Any = None) -> Any:
     """`source[name]` of a dict, `source.name` of anything else; `default` when it has none or it is None."""
     # A dozen reads an answer: asking `isinstance(source, Mapping)` each time cost as much as the rest of them.
-    value: Any = source.get(name) if _is_mapping(type(source)) else getattr(source, name, None)
+    kind: type = type(source)
+    value: Any = source.get(name) if _is_mapping(kind) else getattr(source, name, None)
     return default if value is None else value
 
 
