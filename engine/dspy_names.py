@@ -69,19 +69,19 @@ PATHS: dict[str, tuple[str, ...]] = {
     "evaluate.metrics": (),
     "experimental": ("types",),
     "predict": ("predict", "modules", "parallel"),
-    "predict.aggregation": ("modules",),
-    "predict.best_of_n": ("modules",),
+    "predict.aggregation": ("modules.aggregation", "modules"),
+    "predict.best_of_n": ("modules.best_of_n", "modules"),
     "predict.chain_of_thought": ("modules",),
     "predict.code_act": ("modules.code_act", "modules"),
-    "predict.knn": ("modules",),
-    "predict.multi_chain_comparison": ("modules",),
+    "predict.knn": ("modules.knn", "modules"),
+    "predict.multi_chain_comparison": ("modules.multi_chain_comparison", "modules"),
     "predict.parallel": ("parallel",),
     "predict.parameter": ("base_module",),
     "predict.predict": ("predict", "value_types"),
-    "predict.program_of_thought": ("modules",),
+    "predict.program_of_thought": ("modules.program_of_thought", "modules"),
     "predict.react": ("modules.react", "modules", "types"),
     "predict.react_v2": ("modules.react_v2", "modules"),
-    "predict.refine": ("modules",),
+    "predict.refine": ("modules.refine", "modules"),
     "predict.rlm": ("modules.rlm", "modules.rlm_prompt", "modules"),
     "primitives": ("module", "base_module", "example"),
     "primitives.base_module": ("base_module",),
@@ -114,6 +114,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "utils.langchain_tool": ("types.tool",),
     "utils.logging_utils": ("logs",),
     "utils.mcp": ("types.tool",),
+    "utils.parallelizer": ("parallel",),
     "utils.saving": ("saved_state",),
     "utils.syncify": ("bridges",),
     "utils.usage_tracker": ("usage",),
@@ -222,7 +223,8 @@ class DspyModule(types.ModuleType):
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} in dspex.engine", name=name, obj=self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "cache" and not vars(self)["_path"]:
+        # `dspy.cache = ...` replaces the engine's cache, and so must the same under another name.
+        if name == "cache" and not vars(self).get("_path", "?"):
             setattr(sys.modules[_ENGINE], name, value)
         else:
             super().__setattr__(name, value)

@@ -27,7 +27,7 @@ import anyio.from_thread
 
 from .failure import EngineError
 
-__all__ = ["SyncInsideLoopError", "alone_on_own_loop", "before_loop_closes", "run_sync"]
+__all__ = ["SyncInsideLoopError", "alone_on_own_loop", "before_loop_closes", "beside_own_loop", "run_sync"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,16 +45,11 @@ def run_sync(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
     The current context variables (settings) hold inside. KeyboardInterrupt cancels the call, waits for its clean-up
     and is raised again.
 
-    Blocking code that such a call itself runs on its caller's thread (the `forward` of an LM of the user's, a callback)
-    may make calls of this kind too.
-
     Raises:
         SyncInsideLoopError: this thread is running an event loop.
     """
-    call = partial(_awaited, partial(function, *args, **kwargs))
-    if alone_on_own_loop():
-        return _own_loop().run_inside(call())
     _refuse_on_a_loop(function)
+    call = partial(_awaited, partial(function, *args, **kwargs))
     if _in_worker_thread():
         return anyio.from_thread.run(call)
     return _own_loop().run(call())
@@ -141,28 +136,28 @@ class _Rest(Coroutine[Any, Any, T]):
 class _OwnLoop:
     """The event loop of one thread. Closed when the thread ends, or at interpreter exit."""
 
-    __slots__ = ("_inner", "_loop", "task")
+    __slots__ = ("_loop", "inner", "task")
 
     def __init__(self) -> None:
         self._loop = _Loop()
         self.task: asyncio.Task[Any] | None = None
-        self._inner: _OwnLoop | None = None
+        self.inner: _OwnLoop | None = None
+        """The loop of calls that are made inside a synchronous function that this loop's task calls."""
 
-    def run_inside(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """As `run`, from within a step of this loop's task, which waits: on a second loop, while this one looks idle."""
-        task = self.task
+    def without(self, function: Callable[[], T]) -> T:
+        """`function()`, while it seems that no loop is running in this thread."""
+        loop, task = self._loop, self.task
         assert task is not None
-        if self._inner is None:
-            self._inner = _OwnLoop()
-        _leave_task(self._loop, task)
+        _leave_task(loop, task)
         _set_running_loop(None)
-        _thread.loop = self._inner
+        _thread.loop = self.inner
         try:
-            return self._inner.run(coroutine)
+            return function()
         finally:
+            self.inner = _thread.loop
             _thread.loop = self
-            _set_running_loop(self._loop)
-            _enter_task(self._loop, task)
+            _set_running_loop(loop)
+            _enter_task(loop, task)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The result of `coroutine`.
@@ -182,19 +177,20 @@ class _OwnLoop:
         loop.asked = False
         _set_running_loop(loop)
         _enter_task(loop, task)
+        waits = False
         try:
             rest.yielded.append(context.run(coroutine.send, None))
-        except BaseException as end:
-            self._forget(task)
-            if isinstance(end, StopIteration):
-                return end.value
-            raise
+            waits = True
+        except StopIteration as end:
+            return end.value
         finally:
             _leave_task(loop, task)
             _set_running_loop(None)
-            if self._idle() and loop.asked:
-                loop.run_until_complete(asyncio.sleep(0))  # what the coroutine has started gets its turn, as ever
-        step, arguments = held[0]
+            if not waits:
+                self._forget(task)
+                if loop.asked:
+                    loop.run_until_complete(asyncio.sleep(0))  # what the coroutine has started gets its turn, as ever
+        [(step, arguments)] = held
         loop.call_soon(step, *arguments, context=context)
         try:
             return loop.run_until_complete(task)
@@ -206,9 +202,6 @@ class _OwnLoop:
                     loop.run_until_complete(task)
             raise
 
-    def _idle(self) -> bool:
-        return self.task is None
-
     def _forget(self, task: asyncio.Task[Any]) -> None:
         """Drop a task that has nothing left to do. It has not been told, and would complain of being dropped."""
         self.task = None
@@ -216,8 +209,6 @@ class _OwnLoop:
         _unregister_task(task)
 
     def close(self) -> None:
-        if self._inner is not None:
-            self._inner.close()
         loop = self._loop
         if loop.is_closed():
             return
@@ -247,6 +238,16 @@ def alone_on_own_loop() -> bool:
         return asyncio.current_task() is loop.task
     except RuntimeError:
         return False
+
+
+def beside_own_loop(function: Callable[[], T]) -> T:
+    """Call a synchronous function of the user's on the caller's thread, where `alone_on_own_loop()` is true.
+
+    It is the thread that the user made the synchronous call on, which may matter to the function (a database connection,
+    thread-local state), and nobody else waits for the loop. Inside, synchronous calls of programs work as outside.
+    """
+    own: _OwnLoop = _thread.loop
+    return own.without(function)
 
 
 def _own_loop() -> _OwnLoop:

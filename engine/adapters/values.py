@@ -92,28 +92,28 @@ def text_of(value: Any) -> str:
 
 
 def passages(field: str, value: list[Any]) -> str:
-    """A list of texts in a field that is one text.
+    """A list of texts in a field that is one text. What is no text but a container is shown as its `str`.
 
     Raises:
-        FieldValueError: the list holds something that is not a text.
+        FieldValueError: the list holds something that is neither.
     """
-    for each in value:
-        if not isinstance(each, str):
-            raise FieldValueError(
-                f"Field `{field}` is a `str` and was given a list that holds a {type(each).__name__}: give a list of "
-                f"str, or annotate the field `list[{type(each).__name__}]`.",
-                field=field,
-            )
-    texts = cast("list[str]", value)
-    if not texts:
+    if not value:
         return "N/A"
-    if len(texts) == 1:
-        return _passage(texts[0])
-    return "\n".join(f"[{number}] {_passage(text)}" for number, text in enumerate(texts, start=1))
+    if len(value) == 1:
+        return _passage(field, value[0])
+    return "\n".join(f"[{number}] {_passage(field, each)}" for number, each in enumerate(value, start=1))
 
 
-def _passage(text: str) -> str:
-    if "\n" in text or "«" in text or "»" in text:
-        indented = text.replace("\n", "\n    ")
-        return f"«««\n    {indented}\n»»»"
-    return f"«{text}»"
+def _passage(field: str, passage: Any) -> str:
+    try:
+        if "\n" not in passage and "«" not in passage and "»" not in passage:
+            return f"«{passage}»"
+        indented = passage.replace("\n", "\n    ")
+    except (TypeError, AttributeError) as error:
+        kind = type(passage).__name__
+        raise FieldValueError(
+            f"Field `{field}` is a `str` and was given a list that holds a {kind}: give a list of str, or annotate the "
+            f"field `list[{kind}]`.",
+            field=field,
+        ) from error
+    return f"«««\n    {indented}\n»»»"

@@ -16,7 +16,7 @@ from typing import Any, cast
 import anyio.from_thread
 import anyio.to_thread
 
-from ..sync import alone_on_own_loop
+from ..sync import alone_on_own_loop, beside_own_loop
 from .errors import (
     ContextWindowExceededError,
     LMAuthError,
@@ -162,7 +162,7 @@ async def ask_engine(engine: Any, async_engine: Any, asked: ChatRequest, emit: E
     if async_engine is not None:
         response: object = await async_engine.complete(request)
     elif alone_on_own_loop():
-        response = engine.complete(request)
+        response = beside_own_loop(partial(engine.complete, request))
     else:
         response = await anyio.to_thread.run_sync(partial(engine.complete, request), abandon_on_cancel=True)
     if not isinstance(response, Response):

@@ -80,8 +80,8 @@ class PythonInterpreter(SandboxSession):
         ):
             if value:
                 raise NotImplementedError(
-                    f"{name}: this sandbox has no Deno and no holes. Hand data in as variables, and let a host function "
-                    "in `tools` do what needs files, environment or network."
+                    f"{name}: this sandbox has no holes, and no Deno (DenoInterpreter has). Hand data in as variables, and "
+                    "let a host function in `tools` do what needs files, environment or network."
                 )
         super().__init__(tools, output_fields, callbacks, limits, accept_missing)
         self.sync_files = sync_files

@@ -218,11 +218,12 @@ def _set(ns: Any, name: str, value: Any) -> Any:
     return getattr(ns.settings, name)
 
 
-_KEYS = (
-    "branch_idx async_max_workers send_stream disable_history track_usage usage_tracker caller_predict caller_modules "
-    "stream_listeners provide_traceback num_threads max_errors allow_tool_async_sync_conversion max_history_size "
-    "max_trace_size warn_on_type_mismatch interpreter_factory rm callbacks"
-).split()
+_KEYS = [
+    "branch_idx", "async_max_workers", "send_stream", "disable_history", "track_usage", "usage_tracker",
+    "caller_predict", "caller_modules", "stream_listeners", "provide_traceback", "num_threads", "max_errors",
+    "allow_tool_async_sync_conversion", "max_history_size", "max_trace_size", "warn_on_type_mismatch",
+    "interpreter_factory", "rm", "callbacks",
+]
 
 BEHAVIOURS: dict[str, Callable[[Any], Any]] = {
     "named_parameters": lambda ns: [(n, p.signature.signature) for n, p in _program(ns).named_parameters()],

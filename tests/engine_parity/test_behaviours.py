@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import behaviours_agents
+import behaviours_clients
 import behaviours_predict
 import behaviours_programs
 import behaviours_records
@@ -23,6 +25,8 @@ BEHAVIOURS: dict[str, Behaviour] = {
         ("signatures", behaviours_signatures.BEHAVIOURS),
         ("predict", behaviours_predict.BEHAVIOURS),
         ("programs", behaviours_programs.BEHAVIOURS),
+        ("clients", behaviours_clients.BEHAVIOURS),
+        ("agents", behaviours_agents.BEHAVIOURS),
     )
     for name, behaviour in corpus.items()
 }
