@@ -188,7 +188,7 @@ class BaseLM:
     async def aforward(self, prompt: str | None = None, messages: Messages | None = None, **kwargs: Any) -> object:
         """Make one request and return an OpenAI-shaped chat completion. For subclasses; `kwargs` are the call's own."""
         if type(self).forward is BaseLM.forward:
-            raise NotImplementedError(f"Subclasses must implement this method. ({type(self).__name__} has neither aforward nor forward.)")
+            raise self._nothing_to_ask()
         call = partial(self.forward, prompt=prompt, messages=messages, **kwargs)
         if alone_on_own_loop():
             return beside_own_loop(call)  # a synchronous caller waits for it anyway
@@ -196,7 +196,12 @@ class BaseLM:
 
     def forward(self, prompt: str | None = None, messages: Messages | None = None, **kwargs: Any) -> object:
         """The blocking form of `aforward`, for clients that have no other."""
-        raise NotImplementedError(f"Subclasses must implement this method. ({type(self).__name__} has neither aforward nor forward.)")
+        raise self._nothing_to_ask()
+
+    def _nothing_to_ask(self) -> NotImplementedError:
+        return NotImplementedError(
+            f"Subclasses must implement this method. ({type(self).__name__} has neither aforward nor forward.)"
+        )
 
     async def _answer(
         self, prompt: str | None, messages: Messages | None, options: Mapping[str, Any], call: Mapping[str, Any]

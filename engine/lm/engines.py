@@ -56,7 +56,7 @@ _CLIENT_SETTINGS = frozenset(
     }
 )
 _STREAM_ERRORS: Mapping[str, type[LMError]] = {
-    kind.default_code: kind
+    str(kind.default_code): kind
     for kind in (
         LMAuthError,
         LMBillingError,
