@@ -60,7 +60,7 @@ class LMError(EngineError):
 
     def name_model(self, model: str) -> None:
         """Say which model it was, for an error that was made where that is not known."""
-        self.model = model
+        self.model: str | None = model
         self.args = (f"[{model}] {self.message}".rstrip(),)
 
 
