@@ -277,3 +277,52 @@ async def test_tool_calls_and_thinking_are_streamed_and_put_together() -> None:
     assert chunks[0].choices[0].delta.reasoning_content == "hm"
     assert chunks[1].choices[0].delta.tool_calls[0]["id"] == "call_1"
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    ("provider", "error", "kind"),
+    [
+        ("anthropic", {"type": "overloaded_error", "message": "Overloaded"}, engine.LMServerError),
+        ("anthropic", {"type": "rate_limit_error", "message": "slow"}, engine.LMRateLimitError),
+        ("openai", {"message": "too long", "code": "context_length_exceeded"}, engine.ContextWindowExceededError),
+        ("openai", {"message": "it broke"}, engine.LMServerError),
+    ],
+)
+async def test_an_error_in_the_middle_of_a_stream_has_its_class(provider: str, error: Any, kind: type[Exception]) -> None:
+    async def script(body: dict[str, Any]) -> AsyncIterator[bytes]:
+        if "context_length" in str(error):
+            error["type"] = "invalid_request_error"
+        yield STREAM
+        yield event({"type": "error", "error": error}, "error")
+        yield END
+
+    async with scripted_server(script) as server, lm_at(server.url, provider) as lm:
+        with engine.context(lm=lm), pytest.raises(kind) as caught:
+            await read_into([], streamify(engine.Predict("question -> answer"))(question="?"))
+    assert error["message"] in str(caught.value)
+    assert caught.value.provider == provider
+
+
+async def test_a_stream_of_nonsense_is_a_typed_error() -> None:
+    async def script(body: dict[str, Any]) -> AsyncIterator[bytes]:
+        yield STREAM
+        yield event("{not json")
+        yield END
+
+    async with scripted_server(script) as server, lm_at(server.url) as lm:
+        with engine.context(lm=lm), pytest.raises(engine.LMUnexpectedError):
+            await read_into([], streamify(engine.Predict("question -> answer"))(question="?"))
+
+
+async def test_a_stream_that_stalls_ends_at_the_deadline_and_hangs_up() -> None:
+    async def script(body: dict[str, Any]) -> AsyncIterator[bytes]:
+        yield STREAM
+        yield chat_chunk("To")
+        await anyio.sleep_forever()
+
+    async with scripted_server(script) as server, lm_at(server.url, timeout=0.3) as lm:
+        with engine.context(lm=lm), pytest.raises(engine.LMTimeoutError):
+            await read_into([], streamify(engine.Predict("question -> answer"))(question="?"))
+        with anyio.fail_after(20):
+            await server.hung_up.wait()
+        assert len(server.bodies) == 1
