@@ -54,8 +54,7 @@ from .errors import (
 from .errors import EngineError as DSPyError
 from .example import Completions, Example, Prediction
 from .inputs import check_inputs, required_inputs
-from .lm import LM, BaseLM, DummyLM, Price, TrainingJob, inspect_history, lm15
-from .lm import TrainingProvider as Provider
+from .lm import LM, BaseLM, DummyLM, Price, Provider, TrainingJob, inspect_history, lm15
 from .logs import configure_dspy_loggers, disable_logging, enable_logging
 from .module import Module
 from .modules import (

@@ -105,6 +105,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "teleprompt": (),
     "utils": ("callbacks", "lm.dummy", "lm.dummy_vectors", "streaming.messages"),
     "utils.asyncify": ("bridges",),
+    "utils.caching": ("caching.current",),
     "utils.callback": ("callbacks",),
     "utils.callback_context": ("callbacks",),
     "utils.dummies": ("lm.dummy", "lm.dummy_vectors"),
@@ -122,8 +123,6 @@ PATHS: dict[str, tuple[str, ...]] = {
 
 _OTHER_NAMES = {
     ("predict.predict", "serialize_object"): "saved_state:serializable",
-    ("clients.provider", "Provider"): "lm.training:TrainingProvider",
-    ("clients", "Provider"): "lm.training:TrainingProvider",
     ("utils.exceptions", "DSPyError"): "failure:EngineError",
     ("utils", "pretty_print_history"): "lm.history:print_history",
     ("utils.inspect_history", "pretty_print_history"): "lm.history:print_history",

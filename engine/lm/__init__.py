@@ -30,7 +30,7 @@ from .extras import MissingExtra
 from .history import inspect_history
 from .limits import LimitStatistics
 from .prices import Price
-from .training import ReinforceJob, TrainingJob, TrainingProvider
+from .training import Provider, ReinforceJob, TrainingJob
 
 __all__ = [
     "LM",
@@ -57,10 +57,10 @@ __all__ = [
     "LimitStatistics",
     "MissingExtra",
     "Price",
+    "Provider",
     "ReinforceJob",
     "StreamChunk",
     "TrainingJob",
-    "TrainingProvider",
     "inspect_history",
     "is_retryable_lm_error",
     "lm15",

@@ -116,11 +116,7 @@ class AskingLM(BaseLM):
         made = Answer(outputs, response=first if len(completions) == 1 else tuple(completions), model=first.model)
         for completion in completions:
             if completion.finish_reason == "length":
-                logger.warning(
-                    "LM response was truncated; increase max_tokens or inspect history. (%s, max_tokens=%s)",
-                    self.model,
-                    options.get("max_tokens", options.get("max_completion_tokens")),
-                )
+                logger.warning("LM response was truncated; increase max_tokens or inspect history.")
         if first.cache_hit:
             made.cost, made.cache_hit = old_cost, True
         else:
@@ -214,6 +210,8 @@ class AskingLM(BaseLM):
             try:
                 return await self._attempt(asked, limit, shown)
             except LMError as error:
+                if error.model is None:
+                    error.name_model(self.model)  # a custom engine need not know what it is called here
                 last[:] = [error]
                 raise
             except (ImportError, MemoryError, Warning):

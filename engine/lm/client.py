@@ -32,7 +32,7 @@ from .lm15 import CacheConfig, Request, chat_of_request, response_of_completion
 from .openai import is_reasoning_model
 from .prices import Price
 from .retry import Backoff
-from .training import TrainableLM, TrainingProvider
+from .training import TrainableLM
 from .wire import (
     Completion,
     completions_from_text,
@@ -140,7 +140,7 @@ class LM(TrainableLM, AskingLM):
             num_retries=num_retries,
             **kwargs,
         )
-        self.provider = provider if provider is not None else TrainingProvider()
+        self.provider = provider if provider is not None else self.infer_provider()
         self.finetuning_model = finetuning_model
         self.launch_kwargs = launch_kwargs or {}
         self.train_kwargs = train_kwargs or {}

@@ -58,6 +58,11 @@ class LMError(EngineError):
 
     default_code = "lm_error"
 
+    def name_model(self, model: str) -> None:
+        """Say which model it was, for an error that was made where that is not known."""
+        self.model = model
+        self.args = (f"[{model}] {self.message}".rstrip(),)
+
 
 class LMTransportError(LMError):
     """No response reached us: name resolution, refused or reset connection, TLS. Retried."""

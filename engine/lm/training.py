@@ -14,9 +14,9 @@ from typing import Any
 from ..logs import engine_logger
 from .base import BaseLM
 from .errors import LMUnsupportedFeatureError
-from .wire import Provider
+from .wire import Provider as ModelServer
 
-__all__ = ["ReinforceJob", "TrainableLM", "TrainingJob", "TrainingProvider"]
+__all__ = ["Provider", "ReinforceJob", "TrainableLM", "TrainingJob"]
 
 logger = engine_logger("dspex.engine.lm.training", dspy="dspy.clients.provider")
 
@@ -82,8 +82,8 @@ class ReinforceJob:
         raise NotImplementedError
 
 
-class TrainingProvider:
-    """Base of providers that train or launch models (dspy calls it `Provider`).
+class Provider:
+    """Base of providers that train or launch models. They play no part in asking them.
 
     Attributes:
         finetunable: `finetune` works.
@@ -130,7 +130,11 @@ class TrainableLM(BaseLM):
     finetuning_model: str | None
     launch_kwargs: dict[str, Any]
     train_kwargs: dict[str, Any]
-    _provider: Provider
+    _provider: ModelServer
+
+    def infer_provider(self) -> Provider:
+        """The training provider when none is given: one that can do nothing."""
+        return Provider()
 
     def launch(self, launch_kwargs: dict[str, Any] | None = None) -> None:
         """Let the training provider start serving this model."""

@@ -161,7 +161,7 @@ def completions_from_text(text: object) -> tuple[tuple[Completion, ...], float |
         return plain
     found = _parsed(text)
     # Answers of nothing but text can be shared, as nobody can change them; reading JSON is most of what a hit costs.
-    if found is not None and all(_is_plain(completion) for completion in found[0]):
+    if found is not None and len(text) <= _PLAIN_LONGEST and all(_is_plain(completion) for completion in found[0]):
         if len(_plain_answers) >= _PLAIN_KEPT:
             _plain_answers.clear()
         _plain_answers[text] = found
@@ -169,6 +169,7 @@ def completions_from_text(text: object) -> tuple[tuple[Completion, ...], float |
 
 
 _PLAIN_KEPT = 1024
+_PLAIN_LONGEST = 20_000  # characters; long answers are rare, and together would be much
 _plain_answers: dict[str, tuple[tuple[Completion, ...], float | None]] = {}
 
 

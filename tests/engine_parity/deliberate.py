@@ -7,6 +7,7 @@ _SILENT = "dspy drops a part of what was written and says nothing"
 _PYDANTIC = "the error is pydantic's, about a model that the program never wrote"
 
 ON_PURPOSE: dict[str, str] = {
+    "lms: an unknown option": "it reaches the engine as an extension; dspy refuses",
     "signatures: the string 'a: bytes -> b: bytearray, c: complex'": _MORE,
     "signatures: the string 'a: Literal[-1] -> b'": _MORE,
     "signatures: the string 'a: object -> b'": _MORE,
@@ -35,6 +36,10 @@ ON_PURPOSE: dict[str, str] = {
 """What differs at all."""
 
 OWN_WORDS: dict[str, str] = {
+    "lms: no retries": "dspy adds advice about its own transport",
+    "lms: too long": "as above",
+    "lms: no permission": "as above",
+    "lms: a broken engine": "the engine says that it was the custom engine, and what it raised",
     "signatures: a dict with plain pydantic fields": _CLEAR,
     "signatures: append a pydantic field": _CLEAR,
     "signatures: a class with a plain attribute": _PYDANTIC,

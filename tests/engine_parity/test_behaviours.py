@@ -9,6 +9,7 @@ from types import ModuleType
 
 import behaviours_agents
 import behaviours_clients
+import behaviours_lms
 import behaviours_predict
 import behaviours_programs
 import behaviours_records
@@ -26,6 +27,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
         ("predict", behaviours_predict.BEHAVIOURS),
         ("programs", behaviours_programs.BEHAVIOURS),
         ("clients", behaviours_clients.BEHAVIOURS),
+        ("lms", behaviours_lms.BEHAVIOURS),
         ("agents", behaviours_agents.BEHAVIOURS),
     )
     for name, behaviour in corpus.items()

@@ -20,13 +20,6 @@ _METHODS_NOT_OFFERED = {
     "set_criteria": "decision outputs are experimental in dspy",
     "get_criteria": "decision outputs are experimental in dspy",
     "supports_decision_requests": "decision outputs are experimental in dspy",
-    "finetune": "training of models stays with dspy",
-    "reinforce": "training of models stays with dspy",
-    "infer_provider": "training of models stays with dspy",
-    "launch": "local serving of models is an actor, `LocalModel`",
-    "kill": "local serving of models is an actor, `LocalModel`",
-    "engine": "there are no pluggable engines: subclass BaseLM",
-    "close": "`aclose`, which can be awaited",
     "invoke_tool": "a part of dspy's own machinery",
 }
 
