@@ -29,10 +29,12 @@ import inspect
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from .logs import engine_logger
 from .settings import settings
+from .sync import alone_on_own_loop, beside_own_loop
 
 __all__ = ["ACTIVE_CALL_ID", "BaseCallback", "active_callbacks", "bind_active_call_id", "with_callbacks"]
 
@@ -227,7 +229,8 @@ class _Call:
         self.id = uuid.uuid4().hex
         for callback in callbacks:
             try:
-                _handler(callback, instance, fn, "start")(call_id=self.id, instance=instance, inputs=inputs)
+                handler = _handler(callback, instance, fn, "start")
+                _told(partial(handler, call_id=self.id, instance=instance, inputs=inputs))
             except Exception as error:
                 logger.warning("Error when calling callback %s: %s", callback, error)
         self.parent = ACTIVE_CALL_ID.get()
@@ -238,9 +241,8 @@ class _Call:
         ACTIVE_CALL_ID.set(self.parent)
         for callback in self.callbacks:
             try:
-                _handler(callback, self.instance, self.fn, "end")(
-                    call_id=self.id, outputs=outputs, exception=exception
-                )
+                handler = _handler(callback, self.instance, self.fn, "end")
+                _told(partial(handler, call_id=self.id, outputs=outputs, exception=exception))
             except Exception as error:
                 logger.warning(
                     "Error when applying callback %s's end handler on function %s: %s.",
@@ -248,6 +250,14 @@ class _Call:
                     self.fn.__name__,
                     error,
                 )
+
+
+def _told(handler: Callable[[], None]) -> None:
+    """Call a handler. Under a synchronous call it may make synchronous calls itself."""
+    if alone_on_own_loop():
+        beside_own_loop(handler)
+    else:
+        handler()
 
 
 def _arguments(

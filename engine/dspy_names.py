@@ -9,12 +9,12 @@
     from dspy.signatures.signature import ensure_signature
 
 After that, `dspy` and the dotted paths below it are the engine's in this process, and records of the engine go to the
-loggers that dspy has (see `logs.py`). Nothing happens before the call, and `remove()` undoes it. It refuses to hide a
-real dspy that has been imported.
+loggers that dspy has (see `logs.py`). No name is taken before the call, and `remove()` undoes it. It refuses to hide a
+real dspy that has been imported. A program that says `sys.modules["dspy"] = dspex.engine` instead gets the same.
 
-Without it, `dspex.engine.utils.DummyLM` and other attribute paths work, `import dspex.engine.utils` does not: such
-modules are made on first use, and hold what the engine has of the names that dspy keeps there. What it does not have
-is refused by an `AttributeError` that says why.
+Without either, `dspex.engine.utils.DummyLM` and `from dspex.engine.utils import DummyLM` work: such modules are made on
+first use, and hold what the engine has of the names that dspy keeps there. What it does not have is refused by an
+`AttributeError` that says why.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import importlib.abc
 import importlib.machinery
 import sys
 import types
-from collections.abc import Sequence
 from typing import Any
 
 from .caching import live_cache_attribute
@@ -69,19 +68,19 @@ PATHS: dict[str, tuple[str, ...]] = {
     "evaluate.metrics": (),
     "experimental": ("types",),
     "predict": ("predict", "modules", "parallel"),
-    "predict.aggregation": ("modules",),
-    "predict.best_of_n": ("modules",),
+    "predict.aggregation": ("modules.aggregation", "modules"),
+    "predict.best_of_n": ("modules.best_of_n", "modules"),
     "predict.chain_of_thought": ("modules",),
     "predict.code_act": ("modules.code_act", "modules"),
-    "predict.knn": ("modules",),
-    "predict.multi_chain_comparison": ("modules",),
+    "predict.knn": ("modules.knn", "modules"),
+    "predict.multi_chain_comparison": ("modules.multi_chain_comparison", "modules"),
     "predict.parallel": ("parallel",),
     "predict.parameter": ("base_module",),
     "predict.predict": ("predict", "value_types"),
-    "predict.program_of_thought": ("modules",),
+    "predict.program_of_thought": ("modules.program_of_thought", "modules"),
     "predict.react": ("modules.react", "modules", "types"),
     "predict.react_v2": ("modules.react_v2", "modules"),
-    "predict.refine": ("modules",),
+    "predict.refine": ("modules.refine", "modules"),
     "predict.rlm": ("modules.rlm", "modules.rlm_prompt", "modules"),
     "primitives": ("module", "base_module", "example"),
     "primitives.base_module": ("base_module",),
@@ -114,6 +113,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "utils.langchain_tool": ("types.tool",),
     "utils.logging_utils": ("logs",),
     "utils.mcp": ("types.tool",),
+    "utils.parallelizer": ("parallel",),
     "utils.saving": ("saved_state",),
     "utils.syncify": ("bridges",),
     "utils.usage_tracker": ("usage",),
@@ -192,7 +192,7 @@ class DspyModule(types.ModuleType):
     def __init__(self, root: str, path: str) -> None:
         super().__init__(f"{root}.{path}" if path else root, f"dspy's `{path or 'dspy'}`, as far as the engine has it.")
         vars(self).update(_root=root, _path=path)
-        vars(self)["__path__"] = []  # it may have modules below it, which only our finder finds
+        vars(self)["__path__"] = [_ENTRY]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _module, (vars(self)["_root"], vars(self)["_path"])
@@ -267,44 +267,59 @@ def missing(name: str) -> Any:
     raise AttributeError(f"module {_ENGINE!r} has no attribute {name!r}", name=name, obj=sys.modules[_ENGINE])
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the modules of one name on `sys.meta_path`."""
+class _BelowTheEngine:
+    """Finds what dspy has below a module that is the engine, under whatever name that module goes.
 
-    def __init__(self, root: str) -> None:
-        self._root = root
-
-    def stands_for(self, name: str) -> bool:
-        return self._root == name
+    It is the first entry of the engine's own `__path__`, so Python asks it for submodules of the engine and for nothing
+    else. The engine's own modules it leaves to the entry after it; unless they are asked for by another name: a program
+    that has put the engine into `sys.modules["dspy"]` by itself and imports `dspy.signatures` would otherwise run the
+    files of that room a second time, and have two of every class.
+    """
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+        self, fullname: str, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        root, _, below = fullname.partition(".")
-        if root != self._root:
+        root, below = _split(fullname)
+        if below in PATHS and not (root == _ENGINE and below.partition(".")[0] in _OWN_ROOMS):
+            return importlib.machinery.ModuleSpec(fullname, _Loader(root, below), is_package=True)
+        if root == _ENGINE:
             return None
-        if below and below not in PATHS:
-            reason = NOT_OFFERED.get(below.partition(".")[0], "it is not one of dspy's modules that the engine stands for")
-            raise ModuleNotFoundError(f"dspex.engine has no module {fullname!r}: {reason}.", name=fullname)
-        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        reason = NOT_OFFERED.get(below.partition(".")[0], "it is not one of dspy's modules that the engine stands for")
+        raise ModuleNotFoundError(f"dspex.engine has no module {fullname!r}: {reason}.", name=fullname)
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, root: str, path: str) -> None:
+        self._root = root
+        self._path = path
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        return _module(self._root, spec.name.partition(".")[2])
+        return _module(self._root, self._path)
 
     def exec_module(self, module: types.ModuleType) -> None:
         """Nothing to run."""
 
 
+def _split(fullname: str) -> tuple[str, str]:
+    """The name under which the engine goes here, and the path below it."""
+    parts = fullname.split(".")
+    for count in range(1, len(parts)):
+        root = ".".join(parts[:count])
+        known = sys.modules.get(root)
+        if known is sys.modules[_ENGINE] or (isinstance(known, DspyModule) and known.__name__ == root == parts[0]):
+            return root, ".".join(parts[count:])
+    return "", fullname
+
+
 class Installed:
     """What `install_as` did. `remove()`, or the end of a `with` block, undoes it."""
 
-    def __init__(self, name: str, finder: _Finder) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self._finder = finder
 
     def remove(self) -> None:
         """Forget the name and the modules below it. Objects that a program took from them stay as they are."""
-        if self._finder in sys.meta_path:
-            sys.meta_path.remove(self._finder)
+        if isinstance(sys.modules.get(self.name), DspyModule):
             for each in [key for key in sys.modules if key.partition(".")[0] == self.name]:
                 del sys.modules[each]
 
@@ -326,20 +341,24 @@ def install_as(name: str = "dspy") -> Installed:
     """
     if not name.isidentifier():
         raise ValueError(f"install_as takes a top-level module name such as 'dspy', not {name!r}")
-    existing = next((each for each in sys.meta_path if isinstance(each, _Finder) and each.stands_for(name)), None)
-    if existing is not None:
-        return Installed(name, existing)
-    if name in sys.modules and sys.modules[name] is not sys.modules[_ENGINE]:
+    known = sys.modules.get(name)
+    if known is not None and known is not sys.modules[_ENGINE] and not isinstance(known, DspyModule):
         raise RuntimeError(
             f"{name!r} has been imported already, and is not dspex.engine: parts of the program may hold it. Call "
             "install_as before anything imports it."
         )
-    finder = _Finder(name)
-    sys.meta_path.insert(0, finder)
-    sys.modules.pop(name, None)
-    importlib.import_module(name)
-    return Installed(name, finder)
+    made = _module(name, "")
+    made.__spec__ = importlib.machinery.ModuleSpec(name, _Loader(name, ""), is_package=True)
+    sys.modules[name] = made
+    return Installed(name)
 
+
+# An absolute path, though of nothing: Python forgets the finders of relative ones.
+_ENTRY = f"{__file__}/dspy"
+# What the engine and dspy call by the same name.
+_OWN_ROOMS = frozenset({"adapters", "predict", "signatures", "streaming"})
+sys.path_importer_cache[_ENTRY] = _BelowTheEngine()  # pyright: ignore[reportArgumentType] - a path entry finder by its method
+sys.modules[_ENGINE].__path__.insert(0, _ENTRY)
 
 # A face holds no logic, and a module's attribute is a property only by its class: so it is given here, where the names
 # of dspy are.

@@ -21,7 +21,7 @@ import anyio.to_thread
 
 from .caching import MemoryCache, current_cache
 from .lm import LM, MissingExtra
-from .sync import alone_on_own_loop, run_sync
+from .sync import alone_on_own_loop, beside_own_loop, run_sync
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,8 +122,10 @@ class Embedder:
         found = self._of_function.used(key) if keep else None
         if found is not None:
             return found
-        if iscoroutinefunction(function) or alone_on_own_loop():
+        if iscoroutinefunction(function):
             rows = function(texts, **options)
+        elif alone_on_own_loop():
+            rows = beside_own_loop(partial(function, texts, **options))
         else:
             rows = await anyio.to_thread.run_sync(partial(function, texts, **options), abandon_on_cancel=True)
         if isawaitable(rows):

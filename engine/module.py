@@ -37,7 +37,7 @@ from .logs import engine_logger
 from .parallel import Parallel
 from .paths import set_at
 from .settings import settings
-from .sync import run_sync
+from .sync import alone_on_own_loop, beside_own_loop, run_sync
 from .turns import take_turn
 from .usage import track_usage
 
@@ -161,40 +161,6 @@ class Module(BaseModule, metaclass=_ModuleMeta):
                 "Failed to set LM usage. Please return `dspy.Prediction` object from dspy.Module to enable usage tracking."
             )
 
-    # -- many calls --------------------------------------------------------------------------------------------------------
-
-    def batch(
-        self,
-        examples: Sequence[Example],
-        num_threads: int | None = None,
-        max_errors: int | None = None,
-        return_failed_examples: bool = False,
-        provide_traceback: bool | None = None,
-        disable_progress_bar: bool = False,
-        timeout: float = 120,
-        straggler_limit: int = 3,
-    ) -> Any:
-        """`abatch` from synchronous code."""
-        parallel = Parallel(
-            num_threads=num_threads,
-            max_errors=max_errors,
-            return_failed_examples=return_failed_examples,
-            provide_traceback=provide_traceback,
-            disable_progress_bar=disable_progress_bar,
-            timeout=timeout,
-            straggler_limit=straggler_limit,
-        )
-        return parallel([(self, example.inputs()) for example in examples])
-
-    async def abatch(self, examples: Sequence[Example], **options: Any) -> Any:
-        """Run the program over the inputs of many examples, some at a time.
-
-        Args:
-            **options: those of `Parallel`, which also says what is returned and raised.
-        """
-        parallel = Parallel(**options)
-        return await parallel.acall([(self, example.inputs()) for example in examples])
-
     # -- its predictors -----------------------------------------------------------------------------------------------------
 
     def named_predictors(self) -> list[tuple[str, Any]]:
@@ -251,7 +217,7 @@ class Module(BaseModule, metaclass=_ModuleMeta):
         Raises:
             ValueError: an example has no inputs marked.
             Exception: `max_errors` examples failed.
-            SyncInsideLoopError: on a running event loop; await `Parallel(...).acall(...)` there.
+            SyncInsideLoopError: on a running event loop; await `abatch` there.
         """
         pairs = [(self, example.inputs()) for example in examples]
         return Parallel(
@@ -263,6 +229,10 @@ class Module(BaseModule, metaclass=_ModuleMeta):
             timeout=timeout,
             straggler_limit=straggler_limit,
         ).forward(pairs)
+
+    async def abatch(self, examples: Sequence[Example], **options: Any) -> Any:
+        """`batch`, awaited. `options` are those of `Parallel`; what cancels this cancels the requests."""
+        return await Parallel(**options).acall([(self, example.inputs()) for example in examples])
 
     def inspect_history(self, n: int = 1, file: TextIO | None = None) -> None:
         """Print the last `n` LM calls made while this module ran. With `file`, there, and without colours."""
@@ -276,7 +246,9 @@ async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) ->
     """Run a synchronous `forward` off the loop. Cancelled, it waits for the thread, whose call in flight is cancelled.
 
     Each has a place of its own among the threads: what it calls may need threads too, and would wait for ever for
-    places that its callers hold.
+    places that its callers hold. Under a synchronous call that runs nothing else, it is called on the caller's thread.
     """
     call = partial(function, *args, **kwargs)
+    if alone_on_own_loop():
+        return beside_own_loop(call)
     return await anyio.to_thread.run_sync(call, limiter=anyio.CapacityLimiter(1))

@@ -14,13 +14,14 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from .sync import run_sync
+from .sync import alone_on_own_loop, beside_own_loop, run_sync
 
 __all__ = ["HostFunction", "ask", "call_off_loop", "in_thread"]
 
 
 async def in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a blocking function in a worker thread, with the context variables of here.
+    """Call a blocking function in a worker thread, with the context variables of here. Under a synchronous call that
+    runs nothing else, the function is called on the caller's own thread.
 
     There is no shared limit of threads: what runs there may call programs that need threads themselves, and would
     wait for ever for places that its own callers hold.
@@ -28,6 +29,8 @@ async def in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
     Cancelled, this returns at once; the thread cannot be stopped and runs on, its result unread.
     """
     call = partial(_boxed, function, args, kwargs)
+    if alone_on_own_loop():
+        return beside_own_loop(call)[0]
     (result,) = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
     return result
 

@@ -10,7 +10,7 @@ is cancelled, none of them is left. What has no `acall` runs in a thread. `Modul
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -18,11 +18,11 @@ import anyio
 
 from .example import Example
 from .logs import engine_logger
-from .off_loop import ask
+from .off_loop import ask, call_off_loop
 from .settings import settings
 from .sync import run_sync
 
-__all__ = ["Parallel"]
+__all__ = ["Parallel", "ParallelExecutor"]
 
 logger = engine_logger("dspex.engine.parallel", dspy="dspy.utils.parallelizer")
 
@@ -93,7 +93,8 @@ class Parallel:
         Raises:
             Exception: `max_errors` pairs failed; the others were cancelled.
         """
-        run = _Run(self, exec_pairs, self.num_threads if num_threads is None else num_threads)
+        width = self.num_threads if num_threads is None else num_threads
+        run = _Run(self, self.run_pair, exec_pairs, width)
         results = await run.finish()
         if not self.return_failed_examples:
             return results
@@ -122,15 +123,74 @@ class Parallel:
         )
 
 
-class _Run:
-    """One call of a `Parallel`."""
+class ParallelExecutor:
+    """Calls one function on many items, some at a time: dspy's tool under `Parallel` and `Evaluate`.
 
-    def __init__(self, parallel: Parallel, pairs: Sequence[tuple[Any, Any]], width: int) -> None:
-        self._parallel = parallel
-        self._pairs = pairs
+    Attributes:
+        failed_indices: positions of the items that failed.
+        exceptions_map: by position, what they raised.
+    """
+
+    def __init__(
+        self,
+        num_threads: int | None = None,
+        max_errors: int | None = None,
+        disable_progress_bar: bool = False,
+        provide_traceback: bool | None = None,
+        compare_results: bool = False,
+        timeout: float = 120,
+        straggler_limit: int = 3,
+    ) -> None:
+        """Describe how to run; as for `Parallel`. `compare_results` is accepted: it is about the progress bar."""
+        self.num_threads: int = num_threads or settings.num_threads
+        self.max_errors: int = settings.max_errors if max_errors is None else max_errors
+        self.disable_progress_bar = disable_progress_bar
+        self.provide_traceback: bool | None = provide_traceback
+        self.compare_results = compare_results
+        self.timeout = timeout
+        self.straggler_limit = straggler_limit
+        self.error_count = 0
+        self.failed_indices: list[int] = []
+        self.exceptions_map: dict[int, Exception] = {}
+
+    def execute(self, function: Callable[[Any], Any], data: Sequence[Any]) -> list[Any]:
+        """`aexecute` from synchronous code."""
+        return run_sync(self.aexecute, function, data)
+
+    async def aexecute(self, function: Callable[[Any], Any], data: Sequence[Any]) -> list[Any]:
+        """Call `function`, async or not, on every item.
+
+        Returns:
+            The results in the order of the items, None for those that failed.
+
+        Raises:
+            Exception: `max_errors` items failed; the others were cancelled.
+        """
+        run = _Run(self, partial(call_off_loop, function), data, self.num_threads)
+        try:
+            return await run.finish()
+        finally:
+            self.error_count += len(run.failed)
+            self.failed_indices += [index for index, _ in run.failed]
+            self.exceptions_map.update(run.failed)
+
+
+class _Run:
+    """One call of a `Parallel` or `ParallelExecutor`."""
+
+    def __init__(
+        self,
+        how: Parallel | ParallelExecutor,
+        call: Callable[[Any], Awaitable[Any]],
+        items: Sequence[Any],
+        width: int,
+    ) -> None:
+        self._how = how
+        self._call = call
+        self._items = items
         self._width = width
-        self._results: list[Any] = [_UNSET] * len(pairs)
-        self._open = len(pairs)
+        self._results: list[Any] = [_UNSET] * len(items)
+        self._open = len(items)
         self._started: dict[int, float] = {}
         self._copied: set[int] = set()
         self._errors = 0
@@ -140,10 +200,10 @@ class _Run:
     async def finish(self) -> list[Any]:
         async with anyio.create_task_group() as group:
             self._group = group
-            waiting = iter(range(len(self._pairs)))
-            for _ in range(min(self._width, len(self._pairs))):
+            waiting = iter(range(len(self._items)))
+            for _ in range(min(self._width, len(self._items))):
                 group.start_soon(self._work, waiting)
-            if self._parallel.timeout > 0 and self._pairs:
+            if self._how.timeout > 0 and self._items:
                 group.start_soon(self._watch)
         if self._gave_up:
             logger.warning("Execution cancelled due to errors or interruption.")
@@ -159,7 +219,7 @@ class _Run:
 
     async def _attempt(self, index: int) -> None:
         try:
-            outcome = await self._parallel.run_pair(self._pairs[index])
+            outcome = await self._call(self._items[index])
         except Exception as error:
             self._failed(index, error)
             return
@@ -175,14 +235,15 @@ class _Run:
             self._group.cancel_scope.cancel()  # the watch, and stragglers whose copy was faster
 
     def _failed(self, index: int, error: Exception) -> None:
-        item = self._pairs[index]
-        if self._parallel.provide_traceback if self._parallel.provide_traceback is not None else settings.provide_traceback:
+        item = self._items[index]
+        told = self._how.provide_traceback
+        if settings.provide_traceback if told is None else told:
             text = "".join(traceback.format_exception(error))
             logger.error("Error for %s: %s\n%s", item, error, text)
         else:
             logger.error("Error for %s: %s. Set `provide_traceback=True` for traceback.", item, error)
         self._errors += 1
-        if self._errors >= self._parallel.max_errors:
+        if self._errors >= self._how.max_errors:
             self._gave_up = True
             self._group.cancel_scope.cancel()
         if index in self._started:
@@ -191,7 +252,7 @@ class _Run:
 
     async def _watch(self) -> None:
         """Start the last few that take too long once more."""
-        timeout, limit = self._parallel.timeout, self._parallel.straggler_limit
+        timeout, limit = self._how.timeout, self._how.straggler_limit
         while True:
             await anyio.sleep(min(1.0, timeout))
             if self._open > limit:

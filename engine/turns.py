@@ -12,10 +12,11 @@ import asyncio
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import anyio
-from anyio.lowlevel import checkpoint, current_token
+from anyio.lowlevel import RunVar, checkpoint
 
 __all__ = ["take_turn"]
 
@@ -29,13 +30,19 @@ _BATCH = 16
 """Calls that go on together then: some milliseconds of work."""
 
 
-class _Queue(threading.local):
-    """The calls of one thread's event loop."""
+class _Thread(threading.local):
+    """What the calls of one thread have used of the present slice."""
+
+    began = 0.0
+    seen = 0.0
+    waiting = 0
+    """Calls in the queues of this thread's loops: one loop runs, others may be suspended under it."""
+
+
+class _Queue:
+    """The calls that wait in one event loop."""
 
     def __init__(self) -> None:
-        self.began = 0.0
-        self.seen = 0.0
-        self.loop: object = None
         self.waiting: deque[_Call] = deque()
         self.out = 0
         """Calls of the present batch that have not gone on yet."""
@@ -43,14 +50,17 @@ class _Queue(threading.local):
         """Somebody will call the next batch."""
 
     def call_next(self) -> None:
-        self.began = self.seen = time.perf_counter()
+        here = _here
+        here.began = here.seen = time.perf_counter()
         count = self.out = min(_BATCH, len(self.waiting))
         self.tended = count > 0
         for _ in range(count):
             self.waiting.popleft().set()
+        here.waiting -= count
 
 
-_queue = _Queue()
+_here = _Thread()
+_queue_of_loop: RunVar[_Queue] = RunVar("dspex turns")
 
 
 async def take_turn() -> None:
@@ -58,19 +68,18 @@ async def take_turn() -> None:
 
     A point of cancellation only if it waits; a cancelled call holds up nobody.
     """
-    queue = _queue
+    here = _here
     now = time.perf_counter()
-    if now - queue.seen > _IDLE and not queue.waiting:
-        queue.began = now
-    queue.seen = now
-    if now - queue.began <= _SLICE and not queue.waiting:
+    if now - here.seen > _IDLE and not here.waiting:
+        here.began = now
+    here.seen = now
+    if now - here.began <= _SLICE and not here.waiting:
         return
     # From here on in one piece: of a thousand calls, each passes here before the first of them goes on.
-    loop = asyncio._get_running_loop()  # pyright: ignore[reportPrivateUsage] - the public one raises where there is none
-    token: object = loop or current_token()
-    if queue.loop is not token and queue.loop != token:
-        # Another loop was in this thread before, and may have ended with calls in its queue.
-        queue.loop, queue.waiting, queue.tended, queue.out = token, deque(), False, 0
+    queue = _queue_of_loop.get(None)
+    if queue is None:
+        queue = _Queue()
+        _queue_of_loop.set(queue)
     if not queue.tended:
         queue.tended = True
         try:
@@ -78,8 +87,9 @@ async def take_turn() -> None:
         finally:
             queue.call_next()
         return
-    call = _Call(loop)
+    call = _Call()
     queue.waiting.append(call)
+    here.waiting += 1
     try:
         if call.future is not None:
             await call.future
@@ -92,6 +102,7 @@ async def take_turn() -> None:
                 queue.call_next()
         else:
             queue.waiting.remove(call)
+            here.waiting -= 1
 
 
 class _Call:
@@ -99,7 +110,8 @@ class _Call:
 
     __slots__ = ("event", "future", "is_next")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+    def __init__(self) -> None:
+        loop = asyncio._get_running_loop()  # pyright: ignore[reportPrivateUsage] - None where the public one raises
         self.is_next = False
         self.future: asyncio.Future[Any] | None = None if loop is None else loop.create_future()
         self.event = anyio.Event() if loop is None else None
@@ -109,4 +121,5 @@ class _Call:
         if self.event is not None:
             self.event.set()
         elif self.future is not None and not self.future.done():
-            self.future.set_result(None)
+            with suppress(RuntimeError):  # its loop was closed under it
+                self.future.set_result(None)

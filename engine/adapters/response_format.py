@@ -7,18 +7,18 @@ dspy does not do: a provider that turns the schema down is asked once more witho
 
 from __future__ import annotations
 
-import logging
 from typing import Any, cast, get_origin
 
 import pydantic
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 
 from ..failure import EngineError
+from ..logs import engine_logger
 from ..types import ToolCalls
 from .language_model import LanguageModel
 from .plan import Plan
 
-_log = logging.getLogger(__name__)
+_log = engine_logger("dspex.engine.adapters.json", dspy="dspy.adapters.json_adapter")
 
 JSON_OBJECT = {"type": "json_object"}
 

@@ -59,9 +59,8 @@ def _plain(value: object) -> object:
         return sorted(cast("Collection[object]", value), key=repr)
     if isinstance(value, bytes | bytearray):
         return f"<bytes:{sha256(value).hexdigest()}>"
-    function: object = value
-    if callable(function):
-        return _source(function)
+    if callable(value):  # pyright: ignore[reportUnknownArgumentType]
+        return _source(cast("Callable[..., object]", value))
     raise TypeError(f"a {type(value).__name__} in a request has no canonical form, so the request is not cached")
 
 

@@ -26,7 +26,7 @@ import anyio.to_thread
 
 from ..callbacks import with_callbacks
 from ..settings import settings
-from ..sync import alone_on_own_loop, run_sync
+from ..sync import alone_on_own_loop, beside_own_loop, run_sync
 from ..turns import take_turn
 from ..usage import UsageTracker
 from .history import HistoryEntry, history_entry, print_history, record
@@ -188,15 +188,20 @@ class BaseLM:
     async def aforward(self, prompt: str | None = None, messages: Messages | None = None, **kwargs: Any) -> object:
         """Make one request and return an OpenAI-shaped chat completion. For subclasses; `kwargs` are the call's own."""
         if type(self).forward is BaseLM.forward:
-            raise NotImplementedError(f"Subclasses must implement this method. ({type(self).__name__} has neither aforward nor forward.)")
-        if alone_on_own_loop():
-            return self.forward(prompt=prompt, messages=messages, **kwargs)  # a synchronous caller waits for it anyway
+            raise self._nothing_to_ask()
         call = partial(self.forward, prompt=prompt, messages=messages, **kwargs)
+        if alone_on_own_loop():
+            return beside_own_loop(call)  # a synchronous caller waits for it anyway
         return await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
 
     def forward(self, prompt: str | None = None, messages: Messages | None = None, **kwargs: Any) -> object:
         """The blocking form of `aforward`, for clients that have no other."""
-        raise NotImplementedError(f"Subclasses must implement this method. ({type(self).__name__} has neither aforward nor forward.)")
+        raise self._nothing_to_ask()
+
+    def _nothing_to_ask(self) -> NotImplementedError:
+        return NotImplementedError(
+            f"Subclasses must implement this method. ({type(self).__name__} has neither aforward nor forward.)"
+        )
 
     async def _answer(
         self, prompt: str | None, messages: Messages | None, options: Mapping[str, Any], call: Mapping[str, Any]
@@ -323,7 +328,12 @@ class BaseLM:
 
 def _known_classes(base: type[BaseLM]) -> list[type[BaseLM]]:
     """The engine's own classes that dspy's state may name. `LM` comes first: states without a name mean it."""
-    return [cls for cls in base.__subclasses__() if cls.__dict__.get("builtin_state_class")]
+    found: list[type[BaseLM]] = []
+    for cls in base.__subclasses__():
+        if cls.__dict__.get("builtin_state_class"):
+            found.append(cls)
+        found += _known_classes(cls)
+    return found
 
 
 def _import_lm_class(path: str) -> type[BaseLM]:

@@ -13,75 +13,41 @@ every failure is an `LMError`; cancelling the call closes its connection.
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self, cast
 
-import anyio
-
-from ..caching import Cache, SingleFlight, current_cache
+from ..caching import current_cache
 from ..logs import engine_logger
-from ..settings import settings
-from ..stream_progress import mark_emitted
 from ..sync import before_loop_closes, run_sync
-from ..usage import UsageTracker
-from .base import Answer, BaseLM, Messages, Output
+from .asking import CLIENT_OPTIONS, NOT_IN_KEYS, AskingLM, seconds
+from .base import Answer, BaseLM, Messages
 from .catalog import provider_of
-from .chunks import AttributeDict, attributes, chunk_of
+from .chunks import AttributeDict, attributes
 from .connections import Connections, close_all_connections
-from .engines import ask_engine, check_encodable, check_engines, engine_from_state, engine_state, refuse_client_settings
-from .errors import LMConfigurationError, LMError, LMTimeoutError, LMUnexpectedError, LMUnsupportedFeatureError
-from .limits import LimitStatistics, RateLimit, estimated_tokens, rate_limit_for
+from .engines import check_engines, engine_from_state, engine_state, refuse_client_settings
+from .errors import LMConfigurationError
+from .limits import LimitStatistics
 from .lm15 import CacheConfig, Request, chat_of_request, response_of_completion
 from .openai import is_reasoning_model
-from .prices import Price, cost_of
-from .retry import Backoff, retrying
-from .training import ReinforceJob, TrainingJob, TrainingProvider
+from .prices import Price
+from .retry import Backoff
+from .training import TrainableLM, TrainingProvider
 from .wire import (
-    Access,
-    ChatRequest,
     Completion,
-    Delta,
-    Emit,
-    as_hit,
     completions_from_text,
-    completions_to_text,
 )
 
 __all__ = ["LM"]
 
 logger = engine_logger("dspex.engine.lm", dspy="dspy.clients.lm")
 
-DEFAULT_TIMEOUT = 600.0  # seconds; the SDKs' own default for one attempt, here for the whole call
 _APIS = ("chat", "text", "responses")
-_NOT_IN_KEYS = ("api_key", "api_base", "base_url")
-# Options that speak to this client and not to the model.
-_CLIENT_OPTIONS = frozenset(
-    {
-        "api_base",
-        "api_key",
-        "base_url",
-        "cache",
-        "extra_headers",
-        "headers",
-        "max_retries",
-        "model",
-        "messages",
-        "n",
-        "num_generations",
-        "num_retries",
-        "rollout_id",
-        "timeout",
-    }
-)
 
 before_loop_closes(close_all_connections)
 
-_flights: SingleFlight[tuple[Completion, ...]] = SingleFlight()
 
-
-class LM(BaseLM):
+class LM(TrainableLM, AskingLM):
     """A model behind a provider's HTTP API, through the provider's official SDK.
 
     Safe to share between tasks, event loops and threads. Copies share its connections.
@@ -179,7 +145,7 @@ class LM(BaseLM):
         self.launch_kwargs = launch_kwargs or {}
         self.train_kwargs = train_kwargs or {}
         self.use_developer_role = use_developer_role
-        _seconds(self.kwargs.get("timeout"))
+        seconds(self.kwargs.get("timeout"))
         self._warn_zero_temp_rollout(self.kwargs)
 
     def _initial_kwargs(self, *, temperature: float | None, max_tokens: int | None, **kwargs: Any) -> dict[str, Any]:
@@ -252,13 +218,13 @@ class LM(BaseLM):
             sent = [{**one, "role": "developer"} if one.get("role") == "system" else one for one in sent]
         if not isinstance(self._engine_spec, str):
             refuse_client_settings(self._engine_spec, call, where="LM call")
-        wanted = {key: value for key, value in options.items() if value is not None and key not in _CLIENT_OPTIONS}
+        wanted = {key: value for key, value in options.items() if value is not None and key not in CLIENT_OPTIONS}
         if not call.get("cache", self.cache):
             return self._as_answer(await self._requested(sent, wanted, options), options)
         # The way of a hit is kept short: nothing is built for a request that is not made.
         cache = current_cache()
         key = self._cache_request(sent, wanted, options)
-        kept = completions_from_text(await cache.aget(key, _NOT_IN_KEYS))
+        kept = completions_from_text(await cache.aget(key, NOT_IN_KEYS))
         if kept is not None:
             return self._as_answer(kept[0], options, kept[1])
         completions = await self._asked_by_one(cache, key, sent, wanted, options)
@@ -282,273 +248,10 @@ class LM(BaseLM):
         if extra:
             raise TypeError(f"Generation options belong in Request.config: {extra}")
         sent, options = chat_of_request(request)
-        own = {key: value for key, value in self.kwargs.items() if key in _CLIENT_OPTIONS and key != "n"}
+        own = {key: value for key, value in self.kwargs.items() if key in CLIENT_OPTIONS and key != "n"}
         answer = await self._ask(None, sent, {**own, **options, **others}, others)
         answer.typed = response_of_completion(cast("Completion", answer.response))
         return answer
-
-    async def _asked_by_one(
-        self, cache: Cache, key: dict[str, Any], sent: Messages, wanted: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> tuple[Completion, ...]:
-        """Answers that are not in the cache: asked for once, whoever else asks for them meanwhile."""
-
-        async def ask() -> tuple[Completion, ...]:
-            completions = await self._requested(sent, wanted, options)
-            cost, _ = cost_of(completions, self._price)
-            await cache.aput(key, completions_to_text(completions, cost=cost), _NOT_IN_KEYS)
-            return completions
-
-        if settings.send_stream is not None:
-            return await ask()  # each reader must see the pieces, so each asks for itself
-        try:
-            flight = (id(cache), cache.cache_key(key, _NOT_IN_KEYS))
-        except Exception:
-            return await ask()  # a request without a key is not kept either
-        completions, shared = await _flights.run(flight, ask)
-        return tuple(as_hit(completion) for completion in completions) if shared else completions
-
-    def _cache_request(
-        self, sent: Messages, wanted: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """What makes a request different from another, as far as its answer is concerned."""
-        key: dict[str, Any] = {
-            "_fn_identifier": "dspex.engine.lm.LM",
-            "model": self.model,
-            "model_type": self.model_type,
-            "messages": sent,
-            "n": options.get("n") or 1,
-            **wanted,
-        }
-        key.pop("prompt_cache", None)
-        rollout = options.get("rollout_id")
-        if rollout is not None:
-            key["rollout_id"] = rollout
-        return key
-
-    def _as_answer(
-        self, completions: Sequence[Completion], options: Mapping[str, Any], old_cost: float | None = None
-    ) -> Answer:
-        first = completions[0]
-        outputs: list[Output] = [completion.output() for completion in completions]
-        if self.model_type == "responses" or any(isinstance(output, dict) for output in outputs):
-            outputs = [output if isinstance(output, dict) else {"text": output} for output in outputs]
-        made = Answer(outputs, response=first if len(completions) == 1 else tuple(completions), model=first.model)
-        for completion in completions:
-            if completion.finish_reason == "length":
-                logger.warning(
-                    "LM response was truncated; increase max_tokens or inspect history. (%s, max_tokens=%s)",
-                    self.model,
-                    options.get("max_tokens", options.get("max_completion_tokens")),
-                )
-        if first.cache_hit:
-            made.cost, made.cache_hit = old_cost, True
-        else:
-            usage = UsageTracker()
-            for completion in completions:
-                usage.add_usage("all", completion.usage)
-            made.usage = usage.get_total_tokens().get("all", {})
-            made.cost, made.cost_details = cost_of(tuple(completions), self._price)
-        return made
-
-    async def _requested(
-        self, sent: Messages, wanted: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> tuple[Completion, ...]:
-        """As many answers as were asked for, by request."""
-        check_encodable(sent, "messages")
-        request = ChatRequest(
-            model=self._wire_model,
-            label=self.model,
-            messages=sent,
-            options=wanted,
-            headers={**(options.get("headers") or {}), **(options.get("extra_headers") or {})},
-            timeout=_seconds(options.get("timeout")),
-            api=self.model_type,
-        )
-        count = options.get("n") or options.get("num_generations") or 1
-        retries = int(options.get("num_retries", self.num_retries))
-        stream = settings.send_stream
-        asked = _Asked(
-            request,
-            access=self._access(options),
-            retries=retries,
-            emit=None if stream is None else self._emitter(stream),
-        )
-        if isinstance(self._engine_spec, str):
-            # Before the clock starts: importing an SDK takes seconds, and is not the provider's.
-            await self._client(asked.access)
-        if stream is None and isinstance(self._engine_spec, str):
-            return tuple(await self._candidates(asked, count))
-        # Pieces of one answer after the other; and nothing is known of what a custom engine can do at a time.
-        return tuple([await self._one(asked) for _ in range(count)])
-
-    def _emitter(self, stream: Any) -> Emit:
-        predictor = settings.caller_predict
-        predict_id = id(predictor) if predictor is not None else None
-
-        async def emit(delta: Delta) -> None:
-            try:
-                await stream.send(chunk_of(delta, model=self.model, predict_id=predict_id))
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                return  # the reader has gone; the answer is still wanted by whoever called
-            mark_emitted()
-
-        return emit
-
-    async def _candidates(self, asked: _Asked, n: int) -> list[Completion]:
-        """`n` answers to one request, asked for at the same time.
-
-        The first failure cancels the others and is raised; what the finished ones used is counted all the same.
-        """
-        if n == 1:
-            return [await self._one(asked)]
-        answers: list[Completion | None] = [None] * n
-        failures: list[LMError] = []
-
-        async def ask(index: int) -> None:
-            try:
-                answers[index] = await self._one(asked)
-            except LMError as error:
-                failures.append(error)
-                group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            for index in range(n):
-                group.start_soon(ask, index)
-        done = [answer for answer in answers if answer is not None]
-        if failures:
-            for answer in done:
-                self._count(answer.usage)
-            raise failures[0]
-        return done
-
-    async def _one(self, asked: _Asked) -> Completion:
-        """One answer, retries included, within the request's timeout."""
-        request = asked.request
-        deadline = anyio.current_time() + request.timeout
-        limit = self._rate_limit(asked.access)
-        last: list[LMError] = []
-        shown = _Shown(asked.emit)
-
-        async def attempt() -> Completion:
-            try:
-                return await self._attempt(asked, limit, shown)
-            except LMError as error:
-                last[:] = [error]
-                raise
-            except (ImportError, MemoryError, Warning):
-                raise  # a warning that the user has made an error is the user's
-            except Exception as error:
-                raise LMUnexpectedError(
-                    f"The {self._answerer()} failed: {type(error).__name__}: {error}",
-                    model=self.model,
-                    provider=self._provider.name,
-                ) from error
-
-        with anyio.CancelScope(deadline=deadline):
-            return await retrying(
-                attempt,
-                retries=asked.retries,
-                deadline=deadline,
-                backoff=self._backoff,
-                may_repeat=lambda: not shown.anything,
-            )
-        raise LMTimeoutError(
-            f"No answer within timeout={request.timeout:g} s, retries included.",
-            model=self.model,
-            provider=self._provider.name,
-        ) from (last[0] if last else None)
-
-    def _answerer(self) -> str:
-        return f"{self._provider.name} client" if isinstance(self._engine_spec, str) else "custom engine"
-
-    async def _attempt(self, asked: _Asked, limit: RateLimit | None, shown: _Shown) -> Completion:
-        emit = shown.emit if asked.emit is not None else None
-        if limit is None:
-            return await self._complete(asked, emit)
-        reserved = await limit.acquire(estimated_tokens(asked.request.messages))
-        try:
-            made = await self._complete(asked, emit)
-        except LMError as error:
-            limit.release(reserved)
-            if error.status == 429:
-                limit.refused(error.retry_after)
-            raise
-        except BaseException:
-            limit.release(reserved)
-            raise
-        limit.settle(reserved, made.usage)
-        return made
-
-    async def _complete(self, asked: _Asked, emit: Emit | None) -> Completion:
-        if not isinstance(self._engine_spec, str):
-            return await ask_engine(self._engine_spec, self._async_engine_spec, asked.request, emit)
-        return await self._provider.complete(await self._client(asked.access), asked.request, emit)
-
-    async def embed(self, texts: Sequence[str], **options: Any) -> list[list[float]]:
-        """Embed texts with this model: a vector for each, in their order. Retries, limits and deadline as for a call;
-        nothing is cached here (see `dspex.engine.Embedder`).
-
-        Raises:
-            LMUnsupportedFeatureError: the provider has no embeddings.
-            LMError: of the class that fits. Cancellation passes through and ends the request.
-        """
-        embed = getattr(self._provider, "embed", None)
-        merged = {**self.kwargs, **options}
-        access = self._access(merged)
-        if embed is None:
-            await self._client(access)  # an unknown provider says so
-            raise LMUnsupportedFeatureError(
-                f"{self._provider.name} has no embeddings API; use a model of a provider that has.",
-                feature="embeddings",
-                model=self.model,
-                provider=self._provider.name,
-            )
-        request = ChatRequest(
-            model=self._wire_model,
-            label=self.model,
-            messages=[{"content": text} for text in texts],
-            options={k: v for k, v in merged.items() if v is not None and k not in _CLIENT_OPTIONS},
-            headers={**(merged.get("headers") or {}), **(merged.get("extra_headers") or {})},
-            timeout=_seconds(merged.get("timeout")),
-        )
-        check_encodable(texts, "inputs")
-        await self._client(access)
-        deadline = anyio.current_time() + request.timeout
-
-        async def attempt() -> list[list[float]]:
-            return await embed(await self._client(access), request, texts)
-
-        with anyio.CancelScope(deadline=deadline):
-            retries = int(merged.get("num_retries", self.num_retries))
-            return await retrying(attempt, retries=retries, deadline=deadline, backoff=self._backoff)
-        raise LMTimeoutError(
-            f"No embeddings within timeout={request.timeout:g} s, retries included.",
-            model=self.model,
-            provider=self._provider.name,
-        )
-
-    def _rate_limit(self, access: Access) -> RateLimit | None:
-        if self._requests_per_minute is None and self._tokens_per_minute is None:
-            return None
-        return rate_limit_for(
-            self.model,
-            access.base_url,
-            requests_per_minute=self._requests_per_minute,
-            tokens_per_minute=self._tokens_per_minute,
-        )
-
-    def _access(self, options: Mapping[str, Any]) -> Access:
-        return Access(
-            api_key=options.get("api_key") or self._api_key,
-            base_url=options.get("base_url") or options.get("api_base"),
-        )
-
-    async def _client(self, access: Access) -> Any:
-        try:
-            return await self._connections.client(self._provider, access)
-        except LMError as error:
-            error.model = error.model or self.model
-            raise
 
     def _warn_zero_temp_rollout(self, options: Mapping[str, Any]) -> None:
         if self._warned_zero_temp_rollout or options.get("rollout_id") is None or options.get("temperature") != 0:
@@ -699,114 +402,9 @@ class LM(BaseLM):
             raise ValueError("Serialized async_engine without a custom engine")
         return super().load_state(values, allow_custom_lm_class=allow_custom_lm_class)
 
-    # -- training ----------------------------------------------------------------------------------------------------
-
-    def launch(self, launch_kwargs: dict[str, Any] | None = None) -> None:
-        """Let the training provider start serving this model."""
-        self.provider.launch(self, launch_kwargs)
-
-    def kill(self, launch_kwargs: dict[str, Any] | None = None) -> None:
-        """Let the training provider stop serving this model."""
-        self.provider.kill(self, launch_kwargs)
-
-    def finetune(
-        self, train_data: list[dict[str, Any]], train_data_format: object, train_kwargs: dict[str, Any] | None = None
-    ) -> TrainingJob:
-        """Train in a thread; the job's result is a copy of this LM with the tuned model, or the exception.
-
-        Raises:
-            LMUnsupportedFeatureError: the provider does not train.
-        """
-        if not self.provider.finetunable:
-            raise LMUnsupportedFeatureError(
-                f"Provider {self.provider} does not support fine-tuning, please specify your provider by explicitly "
-                "setting `provider` when creating the `dspy.LM` instance. For example, "
-                "`dspy.LM('openai/gpt-4.1-mini-2025-04-14', provider=dspy.OpenAIProvider())`.",
-                model=self.model,
-                provider=self._provider.name,
-                features=["finetuning"],
-            )
-        thread = threading.Thread(target=lambda: self._run_finetune_job(job), name="dspex-finetune")
-        job: TrainingJob = self.provider.TrainingJob(
-            thread=thread,
-            model=self.finetuning_model or self.model,
-            train_data=train_data,
-            train_data_format=train_data_format,
-            train_kwargs=train_kwargs or self.train_kwargs,
-        )
-        thread.start()
-        return job
-
-    def _run_finetune_job(self, job: TrainingJob) -> None:
-        try:
-            model = self.provider.finetune(
-                job=job,
-                model=job.model,
-                train_data=job.train_data,
-                train_data_format=job.train_data_format,
-                train_kwargs=job.train_kwargs,
-            )
-            job.set_result(self.copy(model=model))
-        except Exception as error:
-            logger.error("Fine-tuning failed: %s", error)
-            job.set_result(error)
-
-    def reinforce(self, train_kwargs: dict[str, Any] | None) -> ReinforceJob:
-        """Begin reinforcement learning with the training provider.
-
-        Raises:
-            LMUnsupportedFeatureError: the provider does not do that.
-        """
-        if not self.provider.reinforceable:
-            raise LMUnsupportedFeatureError(
-                f"Provider {self.provider} does not implement the reinforcement learning interface.",
-                model=self.model,
-                provider=self._provider.name,
-                features=["reinforce"],
-            )
-        job: ReinforceJob = self.provider.ReinforceJob(lm=self, train_kwargs=train_kwargs)
-        job.initialize()
-        return job
-
-
-class _Asked:
-    """One request with all that one call says about how to make it."""
-
-    __slots__ = ("access", "emit", "request", "retries")
-
-    def __init__(self, request: ChatRequest, *, access: Access, retries: int, emit: Emit | None) -> None:
-        self.request = request
-        self.access = access
-        self.retries = retries
-        self.emit = emit
-
-
-class _Shown:
-    """Remembers whether any piece of an answer has gone out."""
-
-    __slots__ = ("_emit", "anything")
-
-    def __init__(self, emit: Emit | None) -> None:
-        self._emit = emit
-        self.anything = False
-
-    async def emit(self, delta: Delta) -> None:
-        self.anything = True
-        if self._emit is not None:
-            await self._emit(delta)
-
-
 def _limit(name: str, value: float | None) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"{name} must be a positive number, not {value!r}")
     return float(value)
-
-
-def _seconds(timeout: object) -> float:
-    if timeout is None:
-        return DEFAULT_TIMEOUT
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
-        raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}")
-    return float(timeout)

@@ -16,7 +16,7 @@ from typing import Any, cast
 import anyio.from_thread
 import anyio.to_thread
 
-from ..sync import alone_on_own_loop
+from ..sync import alone_on_own_loop, beside_own_loop
 from .errors import (
     ContextWindowExceededError,
     LMAuthError,
@@ -56,7 +56,7 @@ _CLIENT_SETTINGS = frozenset(
     }
 )
 _STREAM_ERRORS: Mapping[str, type[LMError]] = {
-    kind.default_code: kind
+    str(kind.default_code): kind
     for kind in (
         LMAuthError,
         LMBillingError,
@@ -105,7 +105,7 @@ def check_engines(engine: Any, async_engine: Any) -> None:
 
 def _is_async(function: object) -> bool:
     # An object that is called may have an asynchronous `__call__`; a function's type has none of its own.
-    call = cast("dict[str, Any]", vars(cast("type[object]", type(function)))).get("__call__")
+    call = cast("dict[str, Any]", vars(type(function))).get("__call__")
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
@@ -162,7 +162,7 @@ async def ask_engine(engine: Any, async_engine: Any, asked: ChatRequest, emit: E
     if async_engine is not None:
         response: object = await async_engine.complete(request)
     elif alone_on_own_loop():
-        response = engine.complete(request)
+        response = beside_own_loop(partial(engine.complete, request))
     else:
         response = await anyio.to_thread.run_sync(partial(engine.complete, request), abandon_on_cancel=True)
     if not isinstance(response, Response):

@@ -18,7 +18,7 @@ __all__ = ["as_dict", "items", "plain", "read"]
 def read(source: Any, name: str, default: Any = None) -> Any:
     """`source[name]` of a dict, `source.name` of anything else; `default` when it has none or it is None."""
     # A dozen reads an answer: asking `isinstance(source, Mapping)` each time cost as much as the rest of them.
-    value: Any = source.get(name) if _is_mapping(cast("type", type(source))) else getattr(source, name, None)
+    value: Any = source.get(name) if _is_mapping(source.__class__) else getattr(source, name, None)
     return default if value is None else value
 
 

@@ -6,13 +6,17 @@ provider can do none of it and says so.
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future
 from threading import Thread
 from typing import Any
 
 from ..logs import engine_logger
+from .base import BaseLM
+from .errors import LMUnsupportedFeatureError
+from .wire import Provider
 
-__all__ = ["ReinforceJob", "TrainingJob", "TrainingProvider"]
+__all__ = ["ReinforceJob", "TrainableLM", "TrainingJob", "TrainingProvider"]
 
 logger = engine_logger("dspex.engine.lm.training", dspy="dspy.clients.provider")
 
@@ -117,3 +121,80 @@ class TrainingProvider:
     ) -> str:
         """Train, and return the name of the tuned model. Runs in a thread of its own."""
         raise NotImplementedError
+
+
+class TrainableLM(BaseLM):
+    """The part of `LM` that hands training over to `provider`."""
+
+    provider: Any
+    finetuning_model: str | None
+    launch_kwargs: dict[str, Any]
+    train_kwargs: dict[str, Any]
+    _provider: Provider
+
+    def launch(self, launch_kwargs: dict[str, Any] | None = None) -> None:
+        """Let the training provider start serving this model."""
+        self.provider.launch(self, launch_kwargs)
+
+    def kill(self, launch_kwargs: dict[str, Any] | None = None) -> None:
+        """Let the training provider stop serving this model."""
+        self.provider.kill(self, launch_kwargs)
+
+    def finetune(
+        self, train_data: list[dict[str, Any]], train_data_format: object, train_kwargs: dict[str, Any] | None = None
+    ) -> TrainingJob:
+        """Train in a thread; the job's result is a copy of this LM with the tuned model, or the exception.
+
+        Raises:
+            LMUnsupportedFeatureError: the provider does not train.
+        """
+        if not self.provider.finetunable:
+            raise LMUnsupportedFeatureError(
+                f"Provider {self.provider} does not support fine-tuning, please specify your provider by explicitly "
+                "setting `provider` when creating the `dspy.LM` instance. For example, "
+                "`dspy.LM('openai/gpt-4.1-mini-2025-04-14', provider=dspy.OpenAIProvider())`.",
+                model=self.model,
+                provider=self._provider.name,
+                features=["finetuning"],
+            )
+        thread = threading.Thread(target=lambda: self._run_finetune_job(job), name="dspex-finetune")
+        job: TrainingJob = self.provider.TrainingJob(
+            thread=thread,
+            model=self.finetuning_model or self.model,
+            train_data=train_data,
+            train_data_format=train_data_format,
+            train_kwargs=train_kwargs or self.train_kwargs,
+        )
+        thread.start()
+        return job
+
+    def _run_finetune_job(self, job: TrainingJob) -> None:
+        try:
+            model = self.provider.finetune(
+                job=job,
+                model=job.model,
+                train_data=job.train_data,
+                train_data_format=job.train_data_format,
+                train_kwargs=job.train_kwargs,
+            )
+            job.set_result(self.copy(model=model))
+        except Exception as error:
+            logger.error("Fine-tuning failed: %s", error)
+            job.set_result(error)
+
+    def reinforce(self, train_kwargs: dict[str, Any] | None) -> ReinforceJob:
+        """Begin reinforcement learning with the training provider.
+
+        Raises:
+            LMUnsupportedFeatureError: the provider does not do that.
+        """
+        if not self.provider.reinforceable:
+            raise LMUnsupportedFeatureError(
+                f"Provider {self.provider} does not implement the reinforcement learning interface.",
+                model=self.model,
+                provider=self._provider.name,
+                features=["reinforce"],
+            )
+        job: ReinforceJob = self.provider.ReinforceJob(lm=self, train_kwargs=train_kwargs)
+        job.initialize()
+        return job

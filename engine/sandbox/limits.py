@@ -23,6 +23,8 @@ class SandboxLimits:
     """Address space of the process, the interpreter (about 60 MB) included."""
     output_bytes: int = 1 << 20
     """Printed text that is kept of one execution; the rest is counted and dropped."""
+    tools_at_once: int = 64
+    """Calls of host tools that threads of the code may have open together."""
     message_bytes: int = 64 << 20
     """One result, or the arguments of one tool call."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self, TypeVar, cast
@@ -195,14 +196,14 @@ class SandboxSession:
 
     async def _run(self, request: Message, *, seconds: float | None) -> Message:
         """Send `request` and serve its tool calls until the answer. `seconds` bounds all of it, tools included."""
-        if self._process is None:
-            await self.astart()
-        process = cast("SandboxProcess", self._process)
         self._busy = True
-        self._executions += 1
-        budget = _Budget(self.limits.seconds + _GRACE if seconds is None else seconds, counts_tools=seconds is not None)
         try:
-            return await self._serve(process, request, budget)
+            if self._process is None:
+                await self.astart()
+            self._executions += 1
+            allowed = self.limits.seconds + _GRACE if seconds is None else seconds
+            budget = _Budget(allowed, counts_tools=seconds is not None)
+            return await self._serve(cast("SandboxProcess", self._process), request, budget)
         except BaseExceptionGroup as group:
             await self._close()
             raise _only(group) from None
@@ -219,6 +220,11 @@ class SandboxSession:
                 await process.send(request)
                 while (message := await process.receive())["type"] == "tool":
                     self._tool_calls += 1
+                    if budget.running >= self.limits.tools_at_once:
+                        raise CodeInterpreterError(
+                            f"The code has {budget.running} calls of host tools open at once, more than "
+                            "SandboxLimits.tools_at_once allows."
+                        )
                     budget.pause()
                     tools.start_soon(self._answer, process, message, budget)
                 return message
@@ -236,7 +242,8 @@ class SandboxSession:
         except Exception as error:
             answer = {"type": "tool_error", "id": number, "error": f"{type(error).__name__}: {error}"}
         budget.resume()
-        await process.send(answer)
+        with suppress(CodeInterpreterError):  # the process is gone: who waits for its next message will say so
+            await process.send(answer)
 
     async def _called(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """The result of a tool that the code called."""
@@ -259,21 +266,21 @@ class _Budget:
         self.seconds = seconds
         self.scope = anyio.CancelScope(deadline=anyio.current_time() + seconds)
         self._counts_tools = counts_tools
-        self._running = 0
+        self.running = 0
         self._left = seconds
 
     def pause(self) -> None:
-        if not self._counts_tools:
-            if self._running == 0:
-                self._left = self.scope.deadline - anyio.current_time()
-                self.scope.deadline = math.inf
-            self._running += 1
+        """A tool begins."""
+        if self.running == 0 and not self._counts_tools:
+            self._left = self.scope.deadline - anyio.current_time()
+            self.scope.deadline = math.inf
+        self.running += 1
 
     def resume(self) -> None:
-        if not self._counts_tools:
-            self._running -= 1
-            if self._running == 0:
-                self.scope.deadline = anyio.current_time() + max(0.0, self._left)
+        """A tool has ended."""
+        self.running -= 1
+        if self.running == 0 and not self._counts_tools:
+            self.scope.deadline = anyio.current_time() + max(0.0, self._left)
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:

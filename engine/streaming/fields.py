@@ -2,9 +2,10 @@
 
 A reader takes the text of an answer as it comes and returns what is certainly the field's. What might still turn out to
 be the mark of the next field is held back, and no more than that. The pieces are those that dspy 3.4 gives for the same
-chunks, but for four things: a field whose whole mark comes within one chunk starts with that chunk and not with the
-next; "[[" inside a value is text; the JSON of a value ends where the value ends, and not a few characters into the next
-key; and a brace inside a JSON text holds nothing back.
+chunks, but where these would be late or wrong: a field whose whole mark comes within one chunk starts with that chunk and
+not with the next; a mark is held back for as long as it may be one, and not for ten chunks; "[[", "</b>" and braces
+inside a value are text at once; and the JSON of a value ends where the value ends, and not a few characters into the next
+key.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from dataclasses import dataclass, field
 
 __all__ = ["ChatFieldReader", "FieldReader", "JSONFieldReader", "Piece", "XMLFieldReader"]
 
-_MOST_HELD = 10  # chunks; a mark is never longer, so what is older is text
+def _begun(parts: list[str]) -> re.Pattern[str]:
+    """Matches a text's end that may become `parts`, one after the other."""
+    pattern = ""
+    for part in reversed(parts):
+        pattern = f"{part}(?:{pattern})?" if pattern else part
+    return re.compile(f"{pattern}$")
+
+
+_HEADER_BEGUN = _begun([r"\[", r"\[", " ", "#", "#", " ", r"\w+", " ", "#", "#", " ", r"\]", r"\]"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +68,7 @@ class FieldReader:
         if not text:
             return None
         self._held.append(text)
-        ready = None
-        if not self._may_be_end("".join(self._held).strip()):
-            ready = self._flushed()
-        elif len(self._held) > _MOST_HELD:
-            ready = self._held.pop(0)
+        ready = None if self._may_be_end("".join(self._held)) else self._flushed()
         return self._decided(ready, text)
 
     def rest(self) -> Piece | None:
@@ -119,9 +124,7 @@ class _MarkedFieldReader(FieldReader):
     """A field that ends where a mark is found. White space around the field is not its text."""
 
     end: re.Pattern[str] = re.compile("")
-    boundary: str = ""
-    prefixes: tuple[str, ...] = ()
-    inside: str = ""
+    begun: re.Pattern[str] = re.compile("")
     _value_started: bool = False
     _space: str = ""
 
@@ -130,14 +133,14 @@ class _MarkedFieldReader(FieldReader):
         return at >= 0 and self.end.search(text, at + len(self.start)) is not None
 
     def _may_be_end(self, text: str) -> bool:
-        return text.endswith(self.prefixes) or self.inside in text
+        return self.begun.search(text) is not None or self.end.search(text) is not None
 
     def _only_field(self, text: str) -> str:
-        at = text.find(self.boundary)
-        return text if at < 0 else text[:at]
+        mark = self.end.search(text) or self.begun.search(text)
+        return text if mark is None else text[: mark.start()]
 
     def _decided(self, ready: str | None, text: str) -> Piece | None:
-        if self.end.search("".join(self._held).strip()):
+        if self.end.search("".join(self._held)):
             self.ended = True
             ready = ((ready or "") + self._flushed()).rstrip()
         ready = ready or ""
@@ -167,9 +170,7 @@ class ChatFieldReader(_MarkedFieldReader):
             start=f"[[ ## {name} ## ]]",
             first="[",
             end=re.compile(r"\[\[ ## (\w+) ## \]\]"),
-            boundary="[[ ##",
-            prefixes=("[", "[[", "[[ ", "[[ #", "[[ ##"),
-            inside="[[ ##",
+            begun=_HEADER_BEGUN,
         )
 
 
@@ -179,14 +180,13 @@ class XMLFieldReader(_MarkedFieldReader):
     __slots__ = ()
 
     def __init__(self, name: str) -> None:
+        end = f"</{name}>"
         super().__init__(
             name,
             start=f"<{name}>",
             first="<",
-            end=re.compile(rf"</{re.escape(name)}>"),
-            boundary=f"</{name}>",
-            prefixes=("<", "</"),
-            inside="</",
+            end=re.compile(re.escape(end)),
+            begun=_begun([re.escape(character) for character in end]),
         )
 
 
@@ -213,7 +213,7 @@ class JSONFieldReader(FieldReader):
 
     def _may_be_end(self, text: str) -> bool:
         # Nothing here is in doubt; a lone quotation mark only waits for what it belongs to, as in dspy.
-        return text.endswith(('"', '",', '" ', '"}'))
+        return text.rstrip().endswith(('"', '",', '"}'))
 
     def _only_field(self, text: str) -> str:
         return text

@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import dspex.engine as engine
 import pytest
@@ -377,3 +378,28 @@ def test_the_loggers_of_the_engine_are_left_to_the_host() -> None:
     logger = logging.getLogger("dspex.engine")
     assert logger.handlers == []
     assert logger.level == logging.NOTSET
+
+
+def test_blocking_code_inside_a_synchronous_call_may_make_synchronous_calls() -> None:
+    class Inner(engine.BaseLM):
+        async def aforward(self, prompt=None, messages=None, **kwargs):
+            await anyio.lowlevel.checkpoint()
+            return {"model": "m", "choices": [{"message": {"content": "[[ ## answer ## ]]\nx"}}], "usage": {}}
+
+    class Wrapping(engine.BaseLM):
+        def forward(self, prompt=None, messages=None, **kwargs):
+            (text,) = inner(messages=messages)
+            return {"model": "m", "choices": [{"message": {"content": text}}], "usage": {}}
+
+    class Asks(engine.BaseCallback):
+        def on_lm_end(self, call_id, outputs, exception=None):
+            if len(heard) < 3:
+                heard.append(1)
+                heard.append(inner("once more"))
+
+    heard: list[Any] = []
+    inner = Inner("inner")
+    with engine.context(lm=Wrapping("outer"), callbacks=[Asks()]):
+        for _ in range(2):
+            assert engine.Predict("question -> answer")(question="?").answer == "x"
+    assert len(heard) >= 2

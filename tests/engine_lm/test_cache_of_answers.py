@@ -151,8 +151,8 @@ async def test_answers_outlive_the_process_as_json(tmp_path: Path) -> None:
         assert await lm.acall("hi") == ["answer to hi"]
         assert len(server.bodies) == 1
         assert engine.cache.statistics().disk.hits == 1
-    with sqlite3.connect(next(tmp_path.glob("*.sqlite3"))) as file:
-        ((text,),) = file.execute("SELECT value FROM entries").fetchall()
+    file = sqlite3.connect(tmp_path / "dspex-cache-v1.sqlite3")
+    ((text,),) = file.execute("SELECT value FROM entries").fetchall()
     file.close()
     assert "answer to hi" in json.loads(json.loads(text))["answers"][0]["text"]
 
@@ -292,9 +292,9 @@ def test_keys_are_those_of_dspy_and_say_what_differs(dspy: ModuleType, tmp_path:
 
 @pytest.mark.parametrize("parameters", [{"memory_max_entries": None}, {"memory_max_entries": 0}])
 def test_a_size_that_makes_no_sense_is_refused_in_dspys_words(dspy: ModuleType, parameters: dict[str, Any]) -> None:
-    with pytest.raises(ValueError) as theirs:
+    with pytest.raises(ValueError, match="memory_max_entries") as theirs:
         dspy.clients.Cache(False, True, None, **parameters)
-    with pytest.raises(ValueError) as ours:
+    with pytest.raises(ValueError, match="memory_max_entries") as ours:
         engine.Cache(False, True, None, **parameters)
     assert str(ours.value) == str(theirs.value)
 

@@ -4,7 +4,7 @@ import threading
 from types import ModuleType
 from typing import Any
 
-import anyio
+import anyio.lowlevel
 import dspex.engine as engine
 import pytest
 from dspex.engine import LM, BaseLM, LMUnexpectedError
@@ -134,7 +134,7 @@ async def test_a_synchronous_engine_does_not_block_the_loop() -> None:
 async def test_an_asynchronous_engine_serves_acall() -> None:
     class Asynchronous:
         async def complete(self, request: Any) -> Any:
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             return make_engine(engine.lm15).complete(request)
 
     class Never:

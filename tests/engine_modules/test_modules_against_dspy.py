@@ -318,3 +318,20 @@ def test_predictors_have_dspys_names(dspy: ModuleType, name: str):
         return [name for name, _ in BUILDERS[name](library).named_parameters()]
 
     assert names(engine) == names(dspy)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("max_errors", [None, 1])
+def test_an_executor_does_what_dspys_does(dspy: ModuleType, threads: int, max_errors: int | None):
+    from dspex.engine.parallel import ParallelExecutor as Ours
+    from dspy.utils.parallelizer import ParallelExecutor as Theirs
+
+    def outcome(kind: Any) -> Any:
+        executor = kind(num_threads=threads, max_errors=max_errors, disable_progress_bar=True)
+        try:
+            result = executor.execute(fails_on_even, [1, 2, 3, 5])
+        except Exception as error:
+            return type(error).__name__, str(error)
+        return result, executor.failed_indices, {key: str(value) for key, value in executor.exceptions_map.items()}
+
+    assert outcome(Ours) == outcome(Theirs)

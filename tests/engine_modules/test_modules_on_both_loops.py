@@ -344,3 +344,38 @@ async def test_who_is_cancelled_in_the_queue_holds_up_nobody(anyio_backend: str,
     assert set(range(1, 60, 2)) <= set(through)
     with anyio.fail_after(10):
         await turns.take_turn()  # the queue works on
+
+
+def test_under_a_synchronous_call_tools_and_rewards_run_on_the_callers_thread():
+    judge = engine.Predict("question -> answer")
+    threads: list[threading.Thread] = []
+
+    def nested(query: str) -> str:
+        threads.append(threading.current_thread())
+        return judge(question=query).answer  # a synchronous call inside one
+
+    def reward(args: dict[str, Any], pred: Any) -> float:
+        threads.append(threading.current_thread())
+        return float(judge(question="Good?").answer)
+
+    agent = engine.BestOfN(engine.ReAct("question -> answer", tools=[nested]), 1, reward, 1.0)
+    step = {**STEP, "next_tool_name": "nested"}
+    lm = Scripted([step, {"answer": "inner"}, FINISH, ANSWER, {"answer": "1.0"}])
+    with engine.context(lm=lm, trace=[]):
+        done = agent(question="Why?")
+        after = engine.settings.trace[-1]
+    assert done.trajectory["observation_0"] == "inner"
+    assert threads == [threading.current_thread()] * 2
+    assert lm.script.answers == []
+    assert after[2].answer == "yes"
+
+
+def test_what_a_tool_raises_under_a_synchronous_call_leaves_the_thread_as_it_was():
+    def fails(query: str) -> str:
+        raise ValueError(query)
+
+    agent = engine.ReAct("question -> answer", tools=[fails])
+    step = {**STEP, "next_tool_name": "fails"}
+    for _ in range(2):
+        with engine.context(lm=Scripted([step, FINISH, ANSWER]), trace=[]):
+            assert "ValueError: a" in agent(question="Why?").trajectory["observation_0"]

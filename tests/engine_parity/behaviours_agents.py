@@ -124,9 +124,6 @@ BEHAVIOURS: dict[str, Callable[[Any], Any]] = {
     "Parallel with its failures": lambda ns: _parallel(
         ns, lambda ns: [(_module(ns, _raises), {"x": 1}), (lambda: 3, {})], return_failed_examples=True
     ),
-    "Parallel with too many failures": lambda ns: _parallel(
-        ns, lambda ns: [(_module(ns, _raises), {})] * 4, max_errors=2
-    ),
     "asyncify": _asyncified,
     "syncify": _syncified,
     "KNN": lambda ns: ns.KNN(

@@ -71,7 +71,7 @@ def test_code_without_end_is_killed():
 
 
 def test_what_is_not_there_is_named(tmp_path: Path):
-    with pytest.raises(CodeInterpreterError, match="npm package `pyodide`: it lacks pyodide.mjs"):
+    with pytest.raises(CodeInterpreterError, match=r"npm package `pyodide`: it lacks pyodide\.mjs"):
         DenoInterpreter(tmp_path, tmp_path / "deno").start()
     for name in ("pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json"):
         (tmp_path / name).touch()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from dspex.engine import CodeExecutionError, CodeInterpreterError, PythonInterpreter, SandboxLimits
 
@@ -230,6 +231,42 @@ def test_a_message_without_end_is_cut_off():
     limits = SandboxLimits(message_bytes=1 << 20)
     with PythonInterpreter(limits=limits) as interpreter, pytest.raises(CodeInterpreterError, match="message_bytes"):
         interpreter.execute("'x' * (4 << 20)")
+
+
+@pytest.mark.anyio
+async def test_a_flood_of_tool_calls_ends_the_session(anyio_backend: str):
+    code = (
+        "import os\nline = b'{\"type\": \"tool\", \"id\": 0, \"name\": \"wait\"}\\n'\n"
+        "for n in range(3, 64):\n    try:\n        while True: os.write(n, line)\n    except OSError: pass"
+    )
+    async with PythonInterpreter(tools={"wait": anyio.sleep_forever}) as interpreter:
+        with anyio.fail_after(20), pytest.raises(CodeInterpreterError, match="64 calls of host tools open at once"):
+            await interpreter.aexecute(code)
+
+
+@pytest.mark.anyio
+async def test_a_process_that_dies_under_a_tool_is_one_error(anyio_backend: str):
+    interpreter = PythonInterpreter()
+
+    async def kills() -> None:
+        assert interpreter._process is not None
+        interpreter._process.kill()
+        await anyio.sleep(0.05)
+
+    interpreter.tools["kills"] = kills
+    async with interpreter:
+        with pytest.raises(CodeInterpreterError, match="exited unexpectedly"):
+            await interpreter.aexecute("kills()")
+
+
+@pytest.mark.anyio
+async def test_a_second_execution_at_the_same_time_is_refused(anyio_backend: str):
+    async with PythonInterpreter() as interpreter, anyio.create_task_group() as group:
+        group.start_soon(interpreter.aexecute, "import time; time.sleep(0.2)")
+        while interpreter.statistics().executions == 0:
+            await anyio.lowlevel.checkpoint()
+        with pytest.raises(CodeInterpreterError, match="recursively"):
+            await interpreter.aexecute("1")
 
 
 @pytest.mark.anyio

@@ -21,9 +21,9 @@ DATA = frozenset({"httpx", "json_repair", "pydantic", "pydantic_core"})
 ALLOWED = {
     "runtime": ANYIO | {"structlog"},
     "supervisors": ANYIO,
-    "engine": ANYIO | DATA,
+    "engine": ANYIO | DATA | {"numpy"},
     "engine/types": ANYIO | DATA | {"jsonschema", "PIL", "soundfile"},
-    "engine/lm": ANYIO | DATA | {"openai", "anthropic", "xllamacpp"},
+    "engine/lm": ANYIO | DATA | {"openai", "anthropic", "numpy", "xllamacpp"},
     "legacy": ANYIO | DATA | {"orjson"},
     "legacy/worker": frozenset({"dspy", "pydantic"}),  # pydantic comes with dspy
     "router": ANYIO | DATA | {"hdrh", "openfeature", "prometheus_client", "yaml"},
@@ -35,7 +35,7 @@ ALLOWED = {
 
 ON_FIRST_USE = frozenset(
     {
-        *("PIL", "anthropic", "click", "dspy", "hdrh", "jsonschema", "openai", "openfeature", "prometheus_client"),
+        *("PIL", "anthropic", "click", "dspy", "hdrh", "jsonschema", "numpy", "openai", "openfeature", "prometheus_client"),
         *("rich", "soundfile", "structlog", "trio", "xllamacpp", "yaml"),
     }
 )
