@@ -6,8 +6,8 @@
     qa = dspy.ChainOfThought("question -> answer: float")
     pred = await qa.acall(question="17 * 3?")        # or qa(question=...) outside an event loop
 
-Names, parameters, prompts and saved state are those of dspy 3.4, for what is offered. Importing this room imports no
-provider's SDK.
+Names, parameters, prompts and saved state are those of dspy 3.4, for what is offered; a program that imports from dspy's
+submodules is served by `install_as("dspy")` (`dspy_names.py`). Importing this room imports no provider's SDK.
 """
 
 from .actors import ProgramActor

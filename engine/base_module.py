@@ -19,6 +19,7 @@ from typing import Any, Self, cast
 from .logs import engine_logger
 from .pickles import PickleRefused
 from .saved_state import StateMismatchError, read_state, write_state
+from .signatures import SignatureMeta
 
 __all__ = ["BaseModule", "Parameter"]
 
@@ -214,7 +215,7 @@ class BaseModule:
     def _field_names(self) -> dict[str, list[str]]:
         """The fields of each predictor. Every parameter with a signature is one."""
         named = ((name, getattr(parameter, "signature", None)) for name, parameter in self.named_parameters())
-        return {name: [spec.name for spec in signature.specs] for name, signature in named if signature is not None}
+        return {name: [spec.name for spec in found.specs] for name, found in named if isinstance(found, SignatureMeta)}
 
 
 def _prepares(parameter: object) -> bool:

@@ -28,13 +28,14 @@ class Forward:
     def __get__(self, instance: object, owner: type) -> Callable[..., Any]:
         if instance is None:
             return self.function
-        # `super().forward` comes here too; it is an override at work and not a call from outside.
-        outermost = next(vars(cls)["forward"] for cls in owner.__mro__ if "forward" in vars(cls))
-        if outermost is self and sys._getframe(1).f_code.co_name != "__call__":  # pyright: ignore[reportPrivateUsage]
-            logger.warning(
-                f"Calling module.forward(...) on {owner.__name__} directly is discouraged. "
-                "Please use module(...) instead."
-            )
+        if sys._getframe(1).f_code.co_name != "__call__":  # pyright: ignore[reportPrivateUsage]
+            # `super().forward` comes here too; it is an override at work and not a call from outside.
+            outermost = next(vars(cls)["forward"] for cls in owner.__mro__ if "forward" in vars(cls))
+            if outermost is self:
+                logger.warning(
+                    f"Calling module.forward(...) on {owner.__name__} directly is discouraged. "
+                    "Please use module(...) instead."
+                )
         return types.MethodType(self.function, instance)
 
 
