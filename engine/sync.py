@@ -78,8 +78,6 @@ def _refuse_on_a_loop(function: Callable[..., object]) -> None:
 def _in_worker_thread() -> bool:
     """True in a thread that anyio started for blocking code, and that may therefore call back into its loop."""
     if threading.get_ident() == _MAIN_THREAD:
-        return False  # asking costs 3 us, for the exception
-    if threading.get_ident() == _MAIN_THREAD:
         return False  # asking anyio costs an exception
     try:
         anyio.from_thread.check_cancelled()
@@ -88,7 +86,6 @@ def _in_worker_thread() -> bool:
     return True
 
 
-_MAIN_THREAD = threading.main_thread().ident
 _MAIN_THREAD = threading.main_thread().ident
 
 _before_close: list[Callable[[], Awaitable[None]]] = []
