@@ -18,7 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 
 from ..types import Type
-from .repair import read_json
+from ..types.repair import read_json
 
 Coercer = Callable[[Any], Any]
 """Returns the value; raises ValueError (pydantic's ValidationError is one) when there is none."""

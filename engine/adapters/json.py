@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ..signatures import SignatureMeta
+from ..types.repair import read_json
 from .chat import ChatAdapter
 from .demos import Record
 from .errors import AdapterParseError
 from .field_text import FieldInfoWithName, text_in_field, with_fields
 from .language_model import LanguageModel, Message
-from .repair import read_json
 from .response_format import JSON_OBJECT, is_refusal_of_schema, response_format
 from .sections import sections, skeleton, type_reminder
 from .values import json_of_fields

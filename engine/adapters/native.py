@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import json_repair
-
 from ..signatures import SignatureMeta
 from ..types import ToolCalls, Type
+from ..types.repair import read_json
 from .demos import Record
 from .language_model import LanguageModel
 from .plan import Plan
@@ -72,7 +71,7 @@ def _call(given: Any) -> dict[str, Any]:
     function: Any = _get(given, "function") or None
     arguments = _get(function, "arguments") or _get(given, "arguments")
     if isinstance(arguments, str):
-        arguments = json_repair.loads(arguments)
+        arguments = read_json(arguments)
     elif not isinstance(arguments, dict):
         arguments = {}
     return {

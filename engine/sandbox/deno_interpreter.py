@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .deno_source import DENO_PROGRAM
 from .errors import CodeInterpreterError
 from .limits import SandboxLimits
 from .process import INSIDE, SandboxProcess
@@ -73,7 +74,7 @@ class DenoInterpreter(PythonInterpreter):
             *("--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-remote", "--no-npm"),
             f"--allow-read={folder},{INSIDE.resolve()}",
             f"--v8-flags=--wasm-max-mem-pages={max(1024, self.limits.memory_bytes // _PAGE)}",
-            str(INSIDE.resolve() / "pyodide.mjs"),
+            DENO_PROGRAM,
             *(str(folder), str(INSIDE.resolve())),
         ]
         return await SandboxProcess.open(argv, self.limits, start_seconds=_START_SECONDS)

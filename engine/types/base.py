@@ -15,12 +15,12 @@ text that holds them becomes parts, whoever wrote it, exactly as in dspy.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from typing import Any, Protocol, cast, get_args, get_origin
 
-import json_repair
 import pydantic
+
+from .repair import read_json
 
 __all__ = [
     "CUSTOM_TYPE_END_IDENTIFIER",
@@ -36,7 +36,6 @@ CUSTOM_TYPE_START_IDENTIFIER = "<<CUSTOM-TYPE-START-IDENTIFIER>>"
 CUSTOM_TYPE_END_IDENTIFIER = "<<CUSTOM-TYPE-END-IDENTIFIER>>"
 
 _ROOM = __name__.rpartition(".")[0]
-_MARKED = re.compile(f"{CUSTOM_TYPE_START_IDENTIFIER}(.*?){CUSTOM_TYPE_END_IDENTIFIER}", re.DOTALL)
 
 
 class NativeLanguageModel(Protocol):
@@ -136,13 +135,15 @@ def forget_docstring(handler: Any, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def content_parts(text: str) -> list[dict[str, Any]]:
-    """A text with marked values as a list of content parts. What cannot be read between markers stays text."""
+    """A text with marked values as a list of content parts. What cannot be read between markers stays text, and so does
+    a marker without its partner. Linear in the text.
+    """
     parts: list[dict[str, Any]] = []
-    end = 0
-    for marked in _MARKED.finditer(text):
-        if marked.start() > end:
-            parts.append({"type": "text", "text": text[end : marked.start()]})
-        payload = marked.group(1).strip()
+    position = 0
+    while (marked := _marked(text, position)) is not None:
+        start, end, payload = marked
+        if start > position:
+            parts.append({"type": "text", "text": text[position:start]})
         loaded = _load(payload)
         if isinstance(loaded, list):
             for part in cast("list[Any]", loaded):
@@ -151,23 +152,33 @@ def content_parts(text: str) -> list[dict[str, Any]]:
                 parts.append(cast("dict[str, Any]", part))
         else:
             parts.append({"type": "text", "text": payload})
-        end = marked.end()
-    if end < len(text):
-        parts.append({"type": "text", "text": text[end:]})
+        position = end
+    if position < len(text):
+        parts.append({"type": "text", "text": text[position:]})
     return parts
+
+
+def _marked(text: str, position: int) -> tuple[int, int, str] | None:
+    """Where the next marked value starts and ends, and what stands between the markers."""
+    start = text.find(CUSTOM_TYPE_START_IDENTIFIER, position)
+    inside = start + len(CUSTOM_TYPE_START_IDENTIFIER)
+    end = text.find(CUSTOM_TYPE_END_IDENTIFIER, inside) if start >= 0 else -1
+    if end < 0:
+        return None
+    return start, end + len(CUSTOM_TYPE_END_IDENTIFIER), text[inside:end].strip()
 
 
 def split_message_content_for_custom_types(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Splits the text of user messages that hold marked values into content parts, in place, and returns the list."""
     for message in messages:
         content = message["content"]
-        if message["role"] == "user" and _MARKED.search(content):
+        if message["role"] == "user" and _marked(content, 0) is not None:
             message["content"] = content_parts(content)
     return messages
 
 
 def _load(payload: str) -> Any:
-    read: tuple[Callable[[str], Any], ...] = (json.loads, _quoted_twice, json_repair.loads)
+    read: tuple[Callable[[str], Any], ...] = (json.loads, _quoted_twice, read_json)
     for reader in read:
         try:
             return reader(payload)

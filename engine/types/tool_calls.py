@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import anyio
-import json_repair
 import pydantic
 
 from ..sync import run_sync
 from .base import Type, forget_docstring
+from .repair import read_json
 from .worker_thread import run_in_thread
 
 __all__ = ["ToolCallResults", "ToolCalls"]
@@ -315,7 +315,7 @@ def _call_fields(data: Any) -> dict[str, Any]:
         arguments = given.get("args", given.get("arguments", {}))
         name = given.get("name")
     if isinstance(arguments, str):
-        arguments = json_repair.loads(arguments)
+        arguments = read_json(arguments)
     elif not isinstance(arguments, dict):
         arguments = {}
     return {"id": given.get("id") or given.get("call_id"), "name": name, "args": arguments}

@@ -21,6 +21,7 @@ from dspex.engine.adapters import (
 from dspex.engine.lm import ContextWindowExceededError, LMInvalidRequestError
 from dspex.engine.signatures import InputField, OutputField, Signature
 from dspex.engine.types import History, Reasoning, Tool, ToolCalls
+from dspex.engine.types.base import CUSTOM_TYPE_END_IDENTIFIER, CUSTOM_TYPE_START_IDENTIFIER
 from scripted_model import ScriptedModel
 
 TYPED = "question, context: list[str] -> answer: str, score: float"
@@ -471,4 +472,18 @@ def test_hostile_xml_is_refused_in_time() -> None:
             XMLAdapter().parse(signature, answer)
     body = "x" * 5_000_000
     assert XMLAdapter().parse(signature, f"<a><item>1</item></a><b>{body}</b>") == {"a": [1], "b": body}
+    assert time.process_time() - began < 10
+
+
+def test_hostile_markers_and_tool_arguments_are_read_in_time() -> None:
+    signature, began = Signature("q -> a"), time.process_time()
+    for text in (
+        CUSTOM_TYPE_START_IDENTIFIER * 100_000,
+        f"{CUSTOM_TYPE_START_IDENTIFIER}{'{' * 100_000}{CUSTOM_TYPE_END_IDENTIFIER}",
+        f"{CUSTOM_TYPE_START_IDENTIFIER}{CUSTOM_TYPE_END_IDENTIFIER}" * 10_000,
+    ):
+        assert ChatAdapter().format(signature, [], {"q": text})[1]["role"] == "user"
+    for arguments in ("{" * 100 + "x" * 100_000, "[" * 100_000):
+        with pytest.raises(ValueError, match=r"too long or too deeply nested|nested too deeply"):
+            ToolCalls.from_dict_list([{"name": "f", "arguments": arguments}])
     assert time.process_time() - began < 10

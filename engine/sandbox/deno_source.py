@@ -1,9 +1,18 @@
-// A sandbox in Deno: CPython compiled to WebAssembly (Pyodide), loaded from a folder, without any permission once loaded.
-//
-//     deno run --allow-read=HERE,FOLDER ... pyodide.mjs FOLDER HERE
-//
-// It speaks the protocol of worker.py, on standard input and output, and blocks while it waits: nothing else happens here.
+"""The program that Deno runs for `DenoInterpreter`: CPython compiled to WebAssembly (Pyodide), loaded from a folder, without
+any permission once it is loaded.
 
+It is text, handed to Deno in a `data:` URL. It speaks the protocol of `inside/worker.py` on standard input and output, and
+blocks while it waits: nothing else happens there. Its arguments are Pyodide's folder and that of `inside/`, of which it
+runs `namespace.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+
+__all__ = ["DENO_PROGRAM"]
+
+_SOURCE = '''
 import { createRequire } from "node:module";
 
 const [folder, here] = Deno.args;
@@ -21,7 +30,7 @@ let rest = [];
 function receive() {
   while (true) {
     const last = rest.length ? rest[rest.length - 1] : "";
-    const end = last.indexOf("\n");
+    const end = last.indexOf("\\n");
     if (end >= 0) {
       const line = rest.slice(0, -1).join("") + last.slice(0, end);
       rest = end + 1 < last.length ? [last.slice(end + 1)] : [];
@@ -34,7 +43,7 @@ function receive() {
 }
 
 function send(line) {
-  let data = encoder.encode(line + "\n");
+  let data = encoder.encode(line + "\\n");
   while (data.length) data = data.subarray(Deno.stdout.writeSync(data));
 }
 
@@ -66,3 +75,7 @@ def serve(source):
 
 serve(globals().pop("_source"))
 `);
+'''
+
+DENO_PROGRAM = f"data:application/javascript;base64,{base64.b64encode(_SOURCE.encode()).decode()}"
+"""As Deno takes it for the name of a module."""
