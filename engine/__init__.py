@@ -6,12 +6,19 @@
     qa = dspy.ChainOfThought("question -> answer: float")
     pred = await qa.acall(question="17 * 3?")        # or qa(question=...) outside an event loop
 
-Names, parameters, prompts and saved state are those of dspy 3.4, for what is offered. Importing this room imports no
-provider's SDK.
+Names, parameters, prompts and saved state are those of dspy 3.4, for what is offered; a program that imports from dspy's
+submodules is served by `install_as("dspy")` (`dspy_names.py`). Importing this room imports no provider's SDK.
 """
 
 from .actors import ProgramActor
-from .adapters import Adapter, ChatAdapter, JSONAdapter
+from .adapters import Adapter, BAMLAdapter, ChatAdapter, JSONAdapter, TwoStepAdapter, XMLAdapter
+from .base_module import BaseModule, Parameter
+from .bridges import asyncify, syncify
+from .caching import Cache, configure_cache, request_cache
+from .callbacks import BaseCallback
+from .dspy_names import Installed, NotOffered, install_as
+from .dspy_names import missing as __getattr__  # noqa: F401 - asked for what is not below
+from .embedder import Embedder
 from .errors import (
     AdapterError,
     AdapterParseError,
@@ -20,13 +27,16 @@ from .errors import (
     FieldValueError,
     LMAuthError,
     LMBillingError,
+    LMCollectionLimitError,
     LMConfigurationError,
     LMError,
     LMInvalidRequestError,
+    LMLockTimeoutError,
     LMNotConfiguredError,
     LMProviderError,
     LMRateLimitError,
     LMServerError,
+    LMStreamAssemblyError,
     LMTimeoutError,
     LMTransportError,
     LMUnexpectedError,
@@ -34,7 +44,9 @@ from .errors import (
     LMUnsupportedModelError,
     MissingExtra,
     MissingInputError,
+    PickleRefused,
     SignatureError,
+    StateFileError,
     StateMismatchError,
     SyncInsideLoopError,
     is_retryable_lm_error,
@@ -42,67 +54,193 @@ from .errors import (
 from .errors import EngineError as DSPyError
 from .example import Completions, Example, Prediction
 from .inputs import check_inputs, required_inputs
-from .lm import LM, BaseLM, DummyLM
-from .module import Module, Parameter
-from .modules import ChainOfThought
+from .lm import LM, BaseLM, DummyLM, Price, Provider, TrainingJob, inspect_history, lm15
+from .logs import configure_dspy_loggers, disable_logging, enable_logging
+from .module import Module
+from .modules import (
+    KNN,
+    RLM,
+    BestOfN,
+    ChainOfThought,
+    CodeAct,
+    MultiChainComparison,
+    ProgramOfThought,
+    ReAct,
+    ReActV2,
+    Refine,
+    majority,
+)
+from .parallel import Parallel
 from .predict import Predict
-from .settings import Settings, configure, context, settings
-from .signatures import InputField, OutputField, Signature, ensure_signature, infer_prefix, make_signature
+from .sandbox import (
+    CodeExecutionError,
+    CodeInterpreter,
+    CodeInterpreterError,
+    DenoInterpreter,
+    FinalOutput,
+    LocalInterpreter,
+    PythonInterpreter,
+    SandboxLimits,
+    SandboxUnavailableError,
+    resolve_interpreter_factory,
+)
+from .sandbox.serializable import SandboxSerializable
+from .saved_state import load
+from .settings import Settings, configure, context, load_settings, settings
+from .signatures import (
+    InputField,
+    OldField,
+    OldInputField,
+    OldOutputField,
+    OutputField,
+    Signature,
+    SignatureMeta,
+    ensure_signature,
+    infer_prefix,
+    make_signature,
+)
+from .streaming import StatusMessage, StatusMessageProvider, StreamListener, StreamResponse, streamify
+from .types import (
+    Audio,
+    Citations,
+    Code,
+    Document,
+    File,
+    History,
+    Image,
+    Reasoning,
+    Tool,
+    ToolCallResults,
+    ToolCalls,
+    Type,
+)
 from .usage import UsageTracker, track_usage
 
 __all__ = [
+    "KNN",
     "LM",
+    "RLM",
     "Adapter",
     "AdapterError",
     "AdapterParseError",
+    "Audio",
+    "BAMLAdapter",
+    "BaseCallback",
     "BaseLM",
+    "BaseModule",
+    "BestOfN",
+    "Cache",
     "ChainOfThought",
     "ChatAdapter",
+    "Citations",
+    "Code",
+    "CodeAct",
+    "CodeExecutionError",
+    "CodeInterpreter",
+    "CodeInterpreterError",
     "Completions",
     "ContextWindowExceededError",
     "DSPyError",
+    "DenoInterpreter",
+    "Document",
     "DummyLM",
+    "Embedder",
     "EngineError",
     "Example",
     "FieldValueError",
+    "File",
+    "FinalOutput",
+    "History",
+    "Image",
     "InputField",
+    "Installed",
     "JSONAdapter",
     "LMAuthError",
     "LMBillingError",
+    "LMCollectionLimitError",
     "LMConfigurationError",
     "LMError",
     "LMInvalidRequestError",
+    "LMLockTimeoutError",
     "LMNotConfiguredError",
     "LMProviderError",
     "LMRateLimitError",
     "LMServerError",
+    "LMStreamAssemblyError",
     "LMTimeoutError",
     "LMTransportError",
     "LMUnexpectedError",
     "LMUnsupportedFeatureError",
     "LMUnsupportedModelError",
+    "LocalInterpreter",
     "MissingExtra",
     "MissingInputError",
     "Module",
+    "MultiChainComparison",
+    "NotOffered",
+    "OldField",
+    "OldInputField",
+    "OldOutputField",
     "OutputField",
+    "Parallel",
     "Parameter",
+    "PickleRefused",
     "Predict",
     "Prediction",
+    "Price",
     "ProgramActor",
+    "ProgramOfThought",
+    "Provider",
+    "PythonInterpreter",
+    "ReAct",
+    "ReActV2",
+    "Reasoning",
+    "Refine",
+    "SandboxLimits",
+    "SandboxSerializable",
+    "SandboxUnavailableError",
     "Settings",
     "Signature",
     "SignatureError",
+    "SignatureMeta",
+    "StateFileError",
     "StateMismatchError",
+    "StatusMessage",
+    "StatusMessageProvider",
+    "StreamListener",
+    "StreamResponse",
     "SyncInsideLoopError",
+    "Tool",
+    "ToolCallResults",
+    "ToolCalls",
+    "TrainingJob",
+    "TwoStepAdapter",
+    "Type",
     "UsageTracker",
+    "XMLAdapter",
+    "asyncify",
     "check_inputs",
     "configure",
+    "configure_cache",
+    "configure_dspy_loggers",
     "context",
+    "disable_logging",
+    "enable_logging",
     "ensure_signature",
     "infer_prefix",
+    "inspect_history",
+    "install_as",
     "is_retryable_lm_error",
+    "lm15",
+    "load",
+    "load_settings",
+    "majority",
     "make_signature",
+    "request_cache",
     "required_inputs",
+    "resolve_interpreter_factory",
     "settings",
+    "streamify",
+    "syncify",
     "track_usage",
 ]

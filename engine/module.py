@@ -19,34 +19,35 @@ caller at the next call it makes.
 
 from __future__ import annotations
 
-import copy as copying
-import logging
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, cast
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
+import anyio
 import anyio.to_thread
 
-from .example import Prediction
+from .base_module import BaseModule
+from .callbacks import with_callbacks
+from .example import Example, Prediction
+from .forward import Forward, forward_of
+from .lm.history import print_history
+from .logs import engine_logger
+from .parallel import Parallel
 from .paths import set_at
-from .saved_state import StateMismatchError, read_state, write_state
 from .settings import settings
-from .sync import run_sync
+from .sync import alone_on_own_loop, beside_own_loop, run_sync
+from .turns import take_turn
 from .usage import track_usage
 
 if TYPE_CHECKING:
     from .lm import BaseLM
     from .lm.history import HistoryEntry
 
-__all__ = ["Module", "Parameter"]
+__all__ = ["Module"]
 
-logger = logging.getLogger("dspex.engine.module")
-
-
-class Parameter:
-    """Marks what optimizers change and state files hold. `Predict` is one."""
+logger = engine_logger("dspex.engine.module", dspy="dspy.primitives.module")
 
 
 class _ModuleMeta(type):
@@ -63,7 +64,7 @@ class _ModuleMeta(type):
         return made
 
 
-class Module(metaclass=_ModuleMeta):
+class Module(BaseModule, metaclass=_ModuleMeta):
     """Base class of programs.
 
     Attributes:
@@ -75,11 +76,15 @@ class Module(metaclass=_ModuleMeta):
     _compiled: bool
 
     def __init__(self, callbacks: Sequence[object] | None = None) -> None:
-        if callbacks:
-            raise NotImplementedError("callbacks: dspex.engine does not call them yet. Leave them out.")
-        self.callbacks = []
+        self.callbacks = cast("list[object]", callbacks or [])
         self.history = []
         self._compiled = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = vars(cls).get("forward")
+        if isinstance(own, FunctionType):
+            setattr(cls, "forward", Forward(own))  # noqa: B010 - to the type checker it stays the function
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
@@ -92,6 +97,7 @@ class Module(metaclass=_ModuleMeta):
 
     # -- calling -----------------------------------------------------------------------------------------------------
 
+    @with_callbacks
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program from synchronous code.
 
@@ -102,7 +108,10 @@ class Module(metaclass=_ModuleMeta):
         if forward is None:
             if getattr(self, "aforward", None) is None:
                 raise self._nothing_to_run("forward")
-            return run_sync(self.acall, *args, **kwargs)
+            if type(self).acall is not Module.acall:
+                return run_sync(self.acall, *args, **kwargs)
+            # The callbacks have been told by this call; a second time would be one too many.
+            return run_sync(inspect.unwrap(Module.acall), self, *args, **kwargs)
         with settings.context(caller_modules=self._callers()):
             if not self._counts_usage():
                 return forward(*args, **kwargs)
@@ -111,11 +120,13 @@ class Module(metaclass=_ModuleMeta):
             self._set_lm_usage(usage.get_total_tokens(), output)
             return output
 
+    @with_callbacks
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program. Cancellation reaches the LM request in flight."""
+        await take_turn()
         aforward = getattr(self, "aforward", None)
         if aforward is None:
-            forward = getattr(self, "forward", None)
+            forward = forward_of(self)
             if forward is None:
                 raise self._nothing_to_run("aforward")
             aforward = partial(_in_thread, forward)
@@ -132,12 +143,12 @@ class Module(metaclass=_ModuleMeta):
             f"'{type(self).__name__}' object has no attribute '{missing}': define `aforward` (or `forward`) in it."
         )
 
-    def _callers(self) -> tuple[Module, ...]:
-        return (*(settings.caller_modules or ()), self)
+    def _callers(self) -> list[Module]:
+        return [*(settings.get("caller_modules") or ()), self]
 
     def _counts_usage(self) -> bool:
         """Only the outermost module of a tracked call opens a tracker; the inner ones count into it."""
-        return bool(settings.track_usage) and settings.usage_tracker is None
+        return bool(settings.get("track_usage")) and settings.get("usage_tracker") is None
 
     def _set_lm_usage(self, tokens: dict[str, dict[str, Any]], output: object) -> None:
         candidate: object = output
@@ -147,89 +158,19 @@ class Module(metaclass=_ModuleMeta):
             candidate.set_lm_usage(tokens)
         else:
             logger.warning(
-                "Failed to set LM usage. Please return a `Prediction` object from the Module to enable usage tracking."
+                "Failed to set LM usage. Please return `dspy.Prediction` object from dspy.Module to enable usage tracking."
             )
 
-    # -- what is inside ----------------------------------------------------------------------------------------------
-
-    def named_parameters(self) -> list[tuple[str, Any]]:
-        """Every parameter with its path: attributes, then items of lists, tuples and dicts one level deep.
-
-        A module whose `_compiled` is true is frozen: its parameters are left out. The module itself, when it is a
-        parameter, is named "self". Each object appears once, under the first path found.
-        """
-        found: list[tuple[str, Any]] = []
-        seen: set[int] = set()
-
-        def add(name: str, value: object) -> None:
-            if isinstance(value, Parameter):
-                if id(value) not in seen:
-                    seen.add(id(value))
-                    found.append((name, value))
-            elif isinstance(value, Module) and not getattr(value, "_compiled", False):
-                for inner, parameter in value.named_parameters():
-                    add(f"{name}.{inner}", parameter)
-
-        if isinstance(self, Parameter):
-            add("self", self)
-        for name, value in self._contents():
-            if isinstance(value, list | tuple):
-                for index, item in enumerate(cast("Sequence[object]", value)):
-                    add(f"{name}[{index}]", item)
-            elif isinstance(value, dict):
-                for key, item in cast("dict[object, object]", value).items():
-                    add(f"{name}['{key}']", item)
-            else:
-                add(name, value)
-        return found
-
-    def _contents(self) -> list[tuple[str, object]]:
-        """The attributes that may hold modules. History may hold 10,000 entries and never a module."""
-        return [(name, value) for name, value in vars(self).items() if name not in ("history", "callbacks")]
-
-    def parameters(self) -> list[Any]:
-        """The parameters, without their names."""
-        return [parameter for _, parameter in self.named_parameters()]
+    # -- its predictors -----------------------------------------------------------------------------------------------------
 
     def named_predictors(self) -> list[tuple[str, Any]]:
         """Every `Predict` with its path."""
-        return [(name, parameter) for name, parameter in self.named_parameters() if _is_predictor(parameter)]
+        # Every parameter with a signature is a predictor; Predict is defined above this file.
+        return [(name, each) for name, each in self.named_parameters() if hasattr(each, "signature")]
 
     def predictors(self) -> list[Any]:
         """The predictors, without their names."""
         return [predictor for _, predictor in self.named_predictors()]
-
-    def named_sub_modules(self, type_: type | None = None, skip_compiled: bool = False) -> Iterator[tuple[str, Any]]:
-        """Every module inside, this one first as "self", breadth first, through lists and dicts of any depth.
-
-        Args:
-            type_: only objects of this type; default every `Module`.
-            skip_compiled: do not look inside frozen modules.
-        """
-        wanted = type_ or Module
-        queue: deque[tuple[str, object]] = deque([("self", self)])
-        seen = {id(self)}
-
-        def push(name: str, item: object) -> None:
-            if id(item) not in seen:
-                seen.add(id(item))
-                queue.append((name, item))
-
-        while queue:
-            name, item = queue.popleft()
-            if isinstance(item, wanted):
-                yield name, item
-            if isinstance(item, Module):
-                if skip_compiled and getattr(item, "_compiled", False):
-                    continue
-                for inner, value in item._contents():
-                    push(f"{name}.{inner}", value)
-            elif isinstance(item, list | tuple):
-                for index, value in enumerate(cast("Sequence[object]", item)):
-                    push(f"{name}[{index}]", value)
-            elif isinstance(item, dict):
-                for key, value in cast("dict[object, object]", item).items():
-                    push(f"{name}[{key}]", value)
 
     def map_named_predictors(self, func: Callable[[Any], Any]) -> Self:
         """Replace every predictor by `func(predictor)`, in place."""
@@ -254,109 +195,60 @@ class Module(metaclass=_ModuleMeta):
             return used[0]
         raise ValueError("Multiple LMs are being used in the module. There's no unique LM to return.")
 
+    # -- many calls, and a look at them ------------------------------------------------------------------------------
+
+    def batch(
+        self,
+        examples: Sequence[Example],
+        num_threads: int | None = None,
+        max_errors: int | None = None,
+        return_failed_examples: bool = False,
+        provide_traceback: bool | None = None,
+        disable_progress_bar: bool = False,
+        timeout: float = 120,
+        straggler_limit: int = 3,
+    ) -> Any:
+        """Run the program on the inputs of every example, `num_threads` at a time; see `Parallel` for the arguments.
+
+        Returns:
+            The results in order, None where one failed; with `return_failed_examples` a tuple of these, the failed
+            examples and their exceptions.
+
+        Raises:
+            ValueError: an example has no inputs marked.
+            Exception: `max_errors` examples failed.
+            SyncInsideLoopError: on a running event loop; await `abatch` there.
+        """
+        pairs = [(self, example.inputs()) for example in examples]
+        return Parallel(
+            num_threads=num_threads,
+            max_errors=max_errors,
+            return_failed_examples=return_failed_examples,
+            provide_traceback=provide_traceback,
+            disable_progress_bar=disable_progress_bar,
+            timeout=timeout,
+            straggler_limit=straggler_limit,
+        ).forward(pairs)
+
+    async def abatch(self, examples: Sequence[Example], **options: Any) -> Any:
+        """`batch`, awaited. `options` are those of `Parallel`; what cancels this cancels the requests."""
+        return await Parallel(**options).acall([(self, example.inputs()) for example in examples])
+
+    def inspect_history(self, n: int = 1, file: TextIO | None = None) -> None:
+        """Print the last `n` LM calls made while this module ran. With `file`, there, and without colours."""
+        print_history(self.history, n, file=file)
+
     def __repr__(self) -> str:
         return "\n".join(f"{name} = {predictor}" for name, predictor in self.named_predictors())
 
-    # -- copies ------------------------------------------------------------------------------------------------------
-
-    def deepcopy(self) -> Self:
-        """A deep copy. An attribute that cannot be copied is shared with the original, and that is logged."""
-        try:
-            return copying.deepcopy(self)
-        except Exception:  # whatever a user's attribute raises from its __deepcopy__: then attribute by attribute
-            pass
-        made = type(self).__new__(type(self))
-        for name, value in self.__dict__.items():
-            if isinstance(value, Module):
-                object.__setattr__(made, name, value.deepcopy())
-                continue
-            try:
-                object.__setattr__(made, name, copying.deepcopy(value))
-            except Exception:  # as above
-                logger.warning(
-                    "Attribute %r of %s cannot be deep-copied and is shared with the original.",
-                    name,
-                    type(self).__name__,
-                )
-                object.__setattr__(made, name, value)
-        return made
-
-    def reset_copy(self) -> Self:
-        """A deep copy with every parameter reset: no demos, no LM of its own."""
-        made = self.deepcopy()
-        for parameter in made.parameters():
-            parameter.reset()
-        return made
-
-    # -- state -------------------------------------------------------------------------------------------------------
-
-    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
-        """The state of every parameter by its path, in dspy's layout."""
-        return {name: parameter.dump_state(json_mode=json_mode) for name, parameter in self.named_parameters()}
-
-    def load_state(self, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> Any:
-        """Take over a state, ours or dspy's, whole or not at all. Entries without a parameter are ignored.
-
-        Args:
-            allow_unsafe_lm_state: also take endpoint addresses and custom LM classes from the state. Only for files
-                you trust: they decide where your API key is sent and which code is imported.
-
-        Raises:
-            StateMismatchError: (a KeyError) the state has no entry for one of the parameters.
-        """
-        parameters = self.named_parameters()
-        missing = [name for name, _ in parameters if name not in state]
-        if missing:
-            raise StateMismatchError(
-                f"The saved state has no entry for {', '.join(map(repr, missing))}; it has "
-                f"{', '.join(map(repr, (key for key in state if key != 'metadata')))}. Load it into the program it was "
-                "saved from."
-            )
-        # A trial on a copy first: a bad entry must not leave half of the program changed.
-        for program in (self.deepcopy(), self):
-            for name, parameter in program.named_parameters():
-                if isinstance(parameter, Module):
-                    parameter.load_state(state[name], allow_unsafe_lm_state=allow_unsafe_lm_state)
-                else:
-                    parameter.load_state(state[name])
-        return None
-
-    def save(
-        self, path: str | os.PathLike[str], save_program: bool = False, modules_to_serialize: object = None
-    ) -> None:
-        """Write the state to a `.json` file that dspy can load, whole or not at all. Credentials are never in it.
-
-        Raises:
-            ValueError: the path does not end with .json, or the whole program was asked for: that would be a pickle.
-            RuntimeError: a demo holds what JSON cannot.
-        """
-        if save_program or modules_to_serialize:
-            raise ValueError(
-                "save_program=True is not offered: the file would be a pickle, which runs code when loaded. Save the "
-                "state as .json and build the program in code."
-            )
-        write_state(path, self.dump_state(), fields=self._field_names())
-
-    def load(
-        self, path: str | os.PathLike[str], allow_pickle: bool = False, allow_unsafe_lm_state: bool = False
-    ) -> None:
-        """Read a `.json` state file, ours or dspy's. `allow_pickle` is accepted and changes nothing.
-
-        Raises:
-            ValueError: not a .json path, or not a state file.
-            StateMismatchError: (a KeyError) the file lacks a parameter of this program, which stays as it was.
-        """
-        state = read_state(path, fields=self._field_names())
-        self.load_state(state, allow_unsafe_lm_state=allow_unsafe_lm_state)
-
-    def _field_names(self) -> dict[str, list[str]]:
-        return {name: list(predictor.signature.fields) for name, predictor in self.named_predictors()}
-
-
-def _is_predictor(parameter: object) -> bool:
-    # Every parameter with a signature is a predictor; Predict is defined above this file.
-    return isinstance(parameter, Parameter) and hasattr(parameter, "signature")
-
 
 async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))
+    """Run a synchronous `forward` off the loop. Cancelled, it waits for the thread, whose call in flight is cancelled.
+
+    Each has a place of its own among the threads: what it calls may need threads too, and would wait for ever for
+    places that its callers hold. Under a synchronous call that runs nothing else, it is called on the caller's thread.
+    """
+    call = partial(function, *args, **kwargs)
+    if alone_on_own_loop():
+        return beside_own_loop(call)
+    return await anyio.to_thread.run_sync(call, limiter=anyio.CapacityLimiter(1))

@@ -6,18 +6,22 @@
 
 The defaults are one process-wide mapping that anyone may change; a block's overrides live in a context variable, so
 concurrent tasks do not see each other's. An override covers exactly the keys it names: a later `configure` of another
-key shows inside an open block (in dspy it does not). Any key is accepted, as in dspy.
+key shows inside an open block (in dspy it does not). Any key is accepted, as in dspy. There is no owner: any thread and
+any task may configure (dspy allows only the first).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ContextDecorator
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["DEFAULT_CONFIG", "Settings", "configure", "context", "settings"]
+from .pickles import PickleRefused
+
+__all__ = ["DEFAULT_CONFIG", "Configuration", "Settings", "configure", "context", "load_settings", "settings"]
 
 DEFAULT_CONFIG: Mapping[str, Any] = {
     "lm": None,
@@ -45,18 +49,24 @@ DEFAULT_CONFIG: Mapping[str, Any] = {
 }
 """The keys of dspy 3.4 and their defaults. Lists here are copied into the live settings, never shared with them."""
 
-# Keys whose machinery the engine does not have yet: accepting a value would look like it worked.
-_NOT_YET = {
-    "callbacks": "callbacks",
-    "send_stream": "token streaming",
-    "stream_listeners": "token streaming",
-}
-
 _defaults: dict[str, Any] = {
     key: list(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType]
     for key, value in DEFAULT_CONFIG.items()
 }
 _overrides: ContextVar[Mapping[str, Any]] = ContextVar("dspex settings", default=MappingProxyType({}))
+
+
+class Configuration(dict[str, Any]):
+    """A copy of the settings: a dict whose keys can also be read as attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'") from None
+
+
+_lock = threading.Lock()
 
 
 class Settings:
@@ -88,52 +98,77 @@ class Settings:
     def __contains__(self, name: str) -> bool:
         return name in _overrides.get() or name in _defaults
 
+    @property
+    def lock(self) -> threading.Lock:
+        """A lock for programs that change settings together; the settings themselves do not need it."""
+        return _lock
+
     def get(self, name: str, default: Any = None) -> Any:
         """The value of `name`, or `default` when no one has set it."""
-        return {**_defaults, **_overrides.get()}.get(name, default)
+        overrides = _overrides.get()
+        return overrides[name] if name in overrides else _defaults.get(name, default)
 
-    def copy(self) -> dict[str, Any]:
+    def copy(self) -> Configuration:
         """All settings in force here, as a new dict."""
-        return {**_defaults, **_overrides.get()}
+        return Configuration({**_defaults, **_overrides.get()})
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Configuration:
         """As `copy()`."""
         return self.copy()
 
-    def configure(self, **values: Any) -> None:
-        """Change the process-wide defaults. Allowed from any thread and any task; the last one wins, key by key.
+    def configure(self, **kwargs: Any) -> None:
+        """Change the process-wide defaults. Allowed from any thread and any task; the last one wins, key by key."""
+        _defaults.update(kwargs)
+
+    def context(self, **kwargs: Any) -> AbstractContextManager[None]:
+        """Override settings inside a `with` block, for this task and the tasks started in it. Also a decorator."""
+        return _Override(kwargs)
+
+    def save(
+        self, path: str, modules_to_serialize: list[str] | None = None, exclude_keys: list[str] | None = None
+    ) -> None:
+        """dspy pickles its settings to a file. Always refused here.
 
         Raises:
-            NotImplementedError: the key asks for a part that the engine does not have yet.
+            PickleRefused: (a ValueError) always.
         """
-        _refuse_not_yet(values)
-        _defaults.update(values)
+        raise PickleRefused(
+            f"dspex.engine does not save settings ({path}): the file would be a pickle, and loading one runs code from the "
+            "file. Build them in code."
+        )
 
-    @contextmanager
-    def context(self, **values: Any) -> Generator[None, None, None]:
-        """Override settings inside a `with` block, for this task and the tasks started in it.
-
-        Raises:
-            NotImplementedError: the key asks for a part that the engine does not have yet.
-        """
-        _refuse_not_yet(values)
-        token = _overrides.set({**_overrides.get(), **values})
-        try:
-            yield
-        finally:
-            _overrides.reset(token)
+    @classmethod
+    def load(cls, path: str, allow_pickle: bool = False) -> dict[str, Any]:
+        """The counterpart of `save`. Raises as it does."""
+        raise PickleRefused(
+            "Loading .pkl files can run arbitrary code, which may be dangerous. Set `allow_pickle=True` if you trust the "
+            f"source of the file. (dspex.engine does not load pickled settings at all: {path}.)"
+        )
 
     def __repr__(self) -> str:
         return repr(self.copy())
 
 
-def _refuse_not_yet(values: Mapping[str, Any]) -> None:
-    for key, part in _NOT_YET.items():
-        if values.get(key):
-            raise NotImplementedError(f"settings.{key}: dspex.engine has no {part} yet. Leave it unset.")
+class _Override(ContextDecorator):
+    """A block under other settings. Every call of a module opens one: as a generator it would cost twice as much."""
+
+    __slots__ = ("_token", "_values")
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def _recreate_cm(self) -> _Override:  # each call of a decorated function is a block of its own
+        return _Override(self._values)
+
+    def __enter__(self) -> None:
+        self._token = _overrides.set({**_overrides.get(), **self._values})
+
+    def __exit__(self, *exc: object) -> None:
+        _overrides.reset(self._token)
 
 
 settings = Settings()
 configure = settings.configure
 context = settings.context
+load_settings = settings.load

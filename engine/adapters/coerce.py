@@ -15,9 +15,10 @@ import types
 from collections.abc import Callable
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from .repair import read_json
+from ..types import Type
+from ..types.repair import read_json
 
 Coercer = Callable[[Any], Any]
 """Returns the value; raises ValueError (pydantic's ValidationError is one) when there is none."""
@@ -28,13 +29,15 @@ def coercer(annotation: Any) -> Coercer:
     if annotation is str:
         return str
     if isinstance(annotation, enum.EnumMeta):
-        return functools.partial(_member, annotation)
+        return functools.partial(member, annotation)
     validate = _Validator(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return functools.partial(_literal, arguments, validate)
     if origin in (Union, types.UnionType) and type(None) in arguments and str in arguments:
         return validate
+    if isinstance(annotation, type) and origin is None and issubclass(annotation, Type):
+        return functools.partial(_custom, validate)
     return functools.partial(_structured, validate)
 
 
@@ -54,12 +57,12 @@ class _Validator:
         return self._validate(value)
 
 
-def _member(kind: enum.EnumMeta, value: Any) -> Any:
-    """By value, then by name: a member may have another member's value for its name."""
+def member(kind: enum.EnumMeta, value: Any) -> Any:
+    """A member by value, then by name: a member may have another member's value for its name."""
     members: list[Any] = list(kind)
-    for member in members:
-        if member.value == value:
-            return member
+    for each in members:
+        if each.value == value:
+            return each
     if isinstance(value, str) and value in kind.__members__:
         return kind[value]
     raise ValueError(f"{value} is not a valid name or value for the enum {kind.__name__}")
@@ -80,6 +83,20 @@ def _literal(allowed: tuple[Any, ...], validate: Coercer, value: Any) -> Any:
 
 def _structured(validate: Coercer, value: Any) -> Any:
     return validate(load(value)) if isinstance(value, str) else validate(value)
+
+
+def _custom(validate: Coercer, value: Any) -> Any:
+    """As any structured value, and if that fails, from the text as it is: a custom type may read its own syntax."""
+    try:
+        return _structured(validate, value)
+    except ValidationError:
+        if not isinstance(value, str):
+            raise
+        try:
+            return validate(value)
+        except ValidationError:
+            pass
+        raise
 
 
 def load(text: str) -> Any:

@@ -1,51 +1,41 @@
 """Anthropic's Messages API through the official SDK (anthropic 1.x and 2.x).
 
-The rest of the engine speaks OpenAI-shaped messages; here they become Anthropic's: system messages move to `system`,
-`stop` becomes `stop_sequences`, and `max_tokens`, which this API demands, gets a default by model class. What has no
-equal is refused by name with `LMUnsupportedFeatureError`, never dropped.
+The rest of the engine speaks OpenAI-shaped messages; `anthropic_messages` translates what goes out, this file what comes
+back: text, thinking, tool calls and citations, whole or streamed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
 from typing import TYPE_CHECKING, Any, cast
 
-from .errors import LMError, LMNotConfiguredError, LMUnexpectedError, LMUnsupportedFeatureError
+from .anthropic_messages import anthropic_call
+from .errors import LMError, LMNotConfiguredError, LMStreamAssemblyError, LMUnexpectedError
 from .extras import require
-from .refusals import cause_of, lm_error
-from .wire import Access, ChatRequest, Completion
+from .refusals import cause_of, lm_error, stream_error
+from .shapes import items, plain, read
+from .sse import events_of
+from .wire import Access, ChatRequest, Completion, Delta, Emit
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
 
 __all__ = ["AnthropicProvider"]
 
-_PARAMS = frozenset({"max_tokens", "stop", "temperature", "top_k", "top_p"})
-# OpenAI options without an equal here, or whose translation is not written yet (tools, schemas).
-_REFUSED = frozenset(
+_PARAMS = frozenset(
     {
-        "frequency_penalty",
-        "logit_bias",
-        "logprobs",
+        "max_tokens",
         "parallel_tool_calls",
-        "presence_penalty",
-        "reasoning_effort",
         "response_format",
-        "seed",
+        "stop",
+        "stream",
+        "temperature",
         "tool_choice",
         "tools",
-        "top_logprobs",
+        "top_k",
+        "top_p",
     }
 )
-# The ceilings the 3.x models document; a larger value is refused by the API. Others take what dspy 3.4 assumes.
-_OLD_CEILINGS = (
-    ("claude-3-5-", 8192),
-    ("claude-3.5-", 8192),
-    ("claude-3-haiku", 4096),
-    ("claude-3-opus", 4096),
-    ("claude-3-sonnet", 4096),
-)
-_DEFAULT_MAX_TOKENS = 16384
 _FINISH = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -61,17 +51,23 @@ class AnthropicProvider:
 
     name = "anthropic"
 
-    def supported_params(self, model: str) -> frozenset[str]:
-        """The options that have an equal in the Messages API."""
-        return _PARAMS
+    def supported_params(self, model: str, api: str) -> frozenset[str]:
+        """The options that have an equal in the Messages API for this model."""
+        params = _PARAMS if self.supports_response_schema(model) else _PARAMS - {"response_format"}
+        return params | {"reasoning_effort"} if self.supports_reasoning(model) else params
 
     def supports_response_schema(self, model: str) -> bool:
-        """False: structured output of this API is not translated yet."""
-        return False
+        """True from the models of the fourth generation on."""
+        return "claude-3" not in model.lower()
 
     def supports_function_calling(self, model: str) -> bool:
-        """False: tools of this API are not translated yet."""
-        return False
+        """True."""
+        return True
+
+    def supports_reasoning(self, model: str) -> bool:
+        """True from the models of the fourth generation on, and for 3.7."""
+        name = model.lower()
+        return "claude-3" not in name or "claude-3-7" in name
 
     async def connect(self, access: Access) -> AsyncAnthropic:
         """Make the SDK's client. Without `api_key` the SDK resolves credentials its own way (environment, profiles).
@@ -85,33 +81,44 @@ class AnthropicProvider:
             base_url = base_url.rstrip("/").removesuffix("/v1")  # the SDK adds /v1 itself; OpenAI users write it
         return sdk.AsyncAnthropic(api_key=access.api_key, base_url=base_url, max_retries=0)
 
-    async def complete(self, client: AsyncAnthropic, request: ChatRequest) -> Completion:
+    async def complete(self, client: AsyncAnthropic, request: ChatRequest, emit: Emit | None = None) -> Completion:
         """One POST to /v1/messages.
 
         Raises:
-            LMUnsupportedFeatureError: the request holds what this API (or this translation) has not; nothing is sent.
+            LMUnsupportedFeatureError: the request holds what this API has not; nothing is sent.
             LMError: of the class that fits.
         """
-        import anthropic
-
-        system, messages = _conversation(request)
-        options = _options(request)
-        ceiling = options.pop("max_tokens", None) or _default_max_tokens(request.model)
-        extra: dict[str, Any] = {"system": system} if system else {}
+        call, body = anthropic_call(request)
         try:
-            answer: Any = await cast("Any", client).messages.create(
-                model=request.model,
-                max_tokens=cast("int", ceiling),
-                messages=cast("Any", messages),  # plain dicts of the SDK's shape
-                extra_body=options or None,
-                extra_headers=dict(request.headers) or None,
-                timeout=anthropic.Timeout(request.timeout, connect=min(request.timeout, 5.0)),
-                **extra,
-            )
+            return await self._ask(client, call, body, request, emit)
+        except (LMError, Warning):
+            raise
         except Exception as error:
             secrets = (client.api_key,) if client.api_key else ()
             raise self._refusal(error, client, request, secrets) from cause_of(error, secrets=secrets)
-        return _completion(answer, request)
+
+    async def _ask(
+        self, client: Any, call: dict[str, Any], body: dict[str, Any], request: ChatRequest, emit: Emit | None
+    ) -> Completion:
+        import anthropic
+
+        call = {
+            **call,
+            "extra_body": body or None,
+            "extra_headers": dict(request.headers) or None,
+            "timeout": anthropic.Timeout(request.timeout, connect=min(request.timeout, 5.0)),
+        }
+        if emit is None:
+            return _completion(await client.messages.create(**call), request)
+        answer = _MessageStream(request)
+        async with events_of(client.messages.with_streaming_response.create(stream=True, **call)) as events:
+            async for event in events:
+                if event.get("type") == "error":
+                    raise stream_error(event.get("error"), provider=self.name, model=request.label)
+                delta = answer.add(event)
+                if delta is not None:
+                    await emit(delta)
+        return _completion(answer.whole(), request)
 
     def _refusal(
         self, error: Exception, client: AsyncAnthropic, request: ChatRequest, secrets: tuple[str, ...]
@@ -130,73 +137,103 @@ class AnthropicProvider:
         await client.close()
 
 
-def _default_max_tokens(model: str) -> int:
-    name = model.lower()
-    return next((ceiling for marker, ceiling in _OLD_CEILINGS if marker in name), _DEFAULT_MAX_TOKENS)
+class _MessageStream:
+    """The events of one message, put together again."""
 
+    def __init__(self, request: ChatRequest) -> None:
+        self.request = request
+        self.model: str | None = None
+        self.id: str | None = None
+        self.blocks: dict[int, dict[str, Any]] = {}
+        self.stop_reason: str | None = None
+        self.usage: dict[str, Any] = {}
+        self.ended = False
 
-def _options(request: ChatRequest) -> dict[str, object]:
-    refused = sorted(_REFUSED & request.options.keys())
-    if refused:
-        raise LMUnsupportedFeatureError(
-            f"LM({request.label!r}) cannot pass {', '.join(refused)} to the Messages API; remove it for this model, "
-            "or use a model behind an OpenAI-compatible endpoint.",
-            features=refused,
-            model=request.label,
-            provider="anthropic",
-        )
-    options = dict(request.options)
-    if "max_completion_tokens" in options:
-        options["max_tokens"] = options.pop("max_completion_tokens")
-    stop = options.pop("stop", None)
-    if stop is not None:
-        options["stop_sequences"] = [stop] if isinstance(stop, str) else stop
-    return options
+    def add(self, event: Any) -> Delta | None:
+        """Take an event; what of it is worth forwarding."""
+        kind = read(event, "type")
+        if kind == "message_start":
+            message = read(event, "message")
+            self.model, self.id = read(message, "model"), read(message, "id")
+            self._count(read(message, "usage"))
+        elif kind == "content_block_start":
+            return self._block(read(event, "index", 0), plain(read(event, "content_block")))
+        elif kind == "content_block_delta":
+            return self._more(read(event, "index", 0), read(event, "delta"))
+        elif kind == "message_delta":
+            self.stop_reason = read(read(event, "delta"), "stop_reason") or self.stop_reason
+            self._count(read(event, "usage"))
+        elif kind == "message_stop":
+            self.ended = True
+            reason = self.stop_reason or "end_turn"
+            return self._delta(finish_reason=_FINISH.get(reason, reason))
+        return None
 
+    def _delta(self, **what: Any) -> Delta:
+        return Delta(model=self.model, id=self.id, **what)
 
-def _conversation(request: ChatRequest) -> tuple[str, list[dict[str, object]]]:
-    system: list[str] = []
-    turns: list[dict[str, object]] = []
-    for message in request.messages:
-        role = message.get("role")
-        text = _text(message, request)
-        if role in ("system", "developer"):
-            system.append(text)
-        elif role in ("user", "assistant"):
-            turns.append({"role": role, "content": text})
-        else:
-            raise _unsupported(f"messages of role {role!r}", request)
-    return "\n\n".join(system), turns
+    def _block(self, index: int, block: dict[str, Any]) -> Delta | None:
+        self.blocks[index] = {**block, "json": ""}
+        if block.get("type") == "tool_use":
+            call = {"index": self._call_index(index), "type": "function", "id": block.get("id")}
+            return self._delta(tool_calls=({**call, "function": {"name": block.get("name", ""), "arguments": ""}},))
+        if block.get("type") == "text" and block.get("text"):
+            return self._delta(text=block["text"])
+        return None
 
+    def _more(self, index: int, delta: Any) -> Delta | None:
+        block = self.blocks.setdefault(index, {"type": "text", "text": "", "json": ""})
+        kind = read(delta, "type")
+        if kind == "text_delta":
+            block["text"] = (block.get("text") or "") + read(delta, "text", "")
+            return self._delta(text=read(delta, "text"))
+        if kind == "thinking_delta":
+            block["thinking"] = (block.get("thinking") or "") + read(delta, "thinking", "")
+            return self._delta(reasoning=read(delta, "thinking"))
+        if kind == "input_json_delta":
+            piece = read(delta, "partial_json", "")
+            block["json"] += piece
+            call = {"index": self._call_index(index), "type": "function", "function": {"arguments": piece}}
+            return self._delta(tool_calls=(call,))
+        if kind == "citations_delta":
+            citation = plain(read(delta, "citation"))
+            block["citations"] = [*(block.get("citations") or []), citation]
+            return self._delta(citation=citation)
+        return None
 
-def _text(message: Mapping[str, object], request: ChatRequest) -> str:
-    if message.get("tool_calls"):
-        raise _unsupported("tool calls in messages", request)
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    if content is None:
-        return ""
-    parts: list[str] = []
-    for part in cast("list[Mapping[str, object]]", content):
-        if part.get("type") != "text":
-            raise _unsupported(f"content of type {part.get('type')!r}", request)
-        parts.append(str(part.get("text", "")))
-    return "".join(parts)
+    def _call_index(self, index: int) -> int:
+        return [at for at, block in sorted(self.blocks.items()) if block.get("type") == "tool_use"].index(index)
 
+    def _count(self, usage: Any) -> None:
+        counts = cast("dict[str, Any]", plain(usage) or {})
+        self.usage.update({name: value for name, value in counts.items() if value is not None})
 
-def _unsupported(what: str, request: ChatRequest) -> LMUnsupportedFeatureError:
-    return LMUnsupportedFeatureError(
-        f"LM({request.label!r}) cannot send {what} yet: only text reaches the Messages API.",
-        feature=what,
-        model=request.label,
-        provider="anthropic",
-    )
+    def whole(self) -> dict[str, Any]:
+        """The message in the shape of one that was not streamed.
+
+        Raises:
+            LMStreamAssemblyError: the stream ended before the message did.
+        """
+        blocks = [block for _, block in sorted(self.blocks.items())]
+        text = "".join(block.get("text") or "" for block in blocks if block.get("type") == "text")
+        try:
+            for block in blocks:
+                if block.get("type") == "tool_use" and block["json"]:
+                    block["input"] = json.loads(block["json"])
+        except ValueError:
+            self.ended = False
+        if not self.ended:
+            raise LMStreamAssemblyError(
+                "The stream ended before the answer did: the provider, or something on the way, closed it.",
+                partial=text,
+                model=self.request.label,
+                provider="anthropic",
+            )
+        return {"model": self.model, "content": blocks, "stop_reason": self.stop_reason, "usage": self.usage}
 
 
 def _completion(answer: Any, request: ChatRequest) -> Completion:
-    blocks = getattr(answer, "content", None)
-    if not isinstance(blocks, list):
+    if not isinstance(read(answer, "content"), list):
         raise LMUnexpectedError(
             f"The server answered 200 with something that is not a message ({type(answer).__name__}). "
             "Check that base_url is the API's root.",
@@ -205,20 +242,30 @@ def _completion(answer: Any, request: ChatRequest) -> Completion:
         )
     text: list[str] = []
     thinking: list[str] = []
-    for block in cast("list[Any]", blocks):
-        kind = getattr(block, "type", None)
+    calls: list[dict[str, Any]] = []
+    citations: list[dict[str, Any]] = []
+    for block in items(answer, "content"):
+        kind = read(block, "type")
         if kind == "text":
-            text.append(block.text)
+            text.append(read(block, "text", ""))
+            citations += [plain(citation) for citation in items(block, "citations")]
         elif kind == "thinking":
-            thinking.append(block.thinking)
-    reason = getattr(answer, "stop_reason", None)
+            thinking.append(read(block, "thinking", ""))
+        elif kind == "tool_use":
+            arguments = json.dumps(plain(read(block, "input", {})))
+            function = {"name": read(block, "name", ""), "arguments": arguments}
+            calls.append({"id": read(block, "id"), "type": "function", "function": function})
+    reason = read(answer, "stop_reason")
     return Completion(
-        text="".join(text),
-        model=getattr(answer, "model", None) or request.model,
+        text="".join(text) if text or not calls else None,
+        model=read(answer, "model") or request.model,
         finish_reason=_FINISH.get(reason, reason) if reason else None,
-        usage=_usage(getattr(answer, "usage", None)),
+        usage=_usage(read(answer, "usage")),
         reasoning="".join(thinking) or None,
-        request_id=getattr(answer, "_request_id", None),
+        tool_calls=tuple(calls),
+        citations=tuple(citations),
+        request_id=read(answer, "_request_id"),
+        service_tier=read(read(answer, "usage"), "service_tier"),
     )
 
 
@@ -226,10 +273,10 @@ def _usage(usage: Any) -> dict[str, object]:
     """Counts by dspy's names; cached input is input too, as dspy 3.4 counts it."""
     if usage is None:
         return {}
-    cached = getattr(usage, "cache_read_input_tokens", None) or 0
-    written = getattr(usage, "cache_creation_input_tokens", None) or 0
-    sent = (getattr(usage, "input_tokens", None) or 0) + cached + written
-    made = getattr(usage, "output_tokens", None) or 0
+    cached = read(usage, "cache_read_input_tokens", 0)
+    written = read(usage, "cache_creation_input_tokens", 0)
+    sent = read(usage, "input_tokens", 0) + cached + written
+    made = read(usage, "output_tokens", 0)
     details: dict[str, object] = {}
     if cached:
         details["cached_tokens"] = cached

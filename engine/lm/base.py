@@ -16,19 +16,22 @@ from __future__ import annotations
 
 import copy as copying
 import importlib
-import warnings
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, TextIO, cast
 
 import anyio.to_thread
-from pydantic import BaseModel
 
+from ..callbacks import with_callbacks
 from ..settings import settings
-from ..sync import run_sync
+from ..sync import alone_on_own_loop, beside_own_loop, run_sync
+from ..turns import take_turn
 from ..usage import UsageTracker
-from .history import HistoryEntry, history_entry, record
+from .history import HistoryEntry, history_entry, print_history, record
+from .responses_shape import responses_outputs
+from .shapes import as_dict, items, read
 
 __all__ = ["LM_CLASS_STATE_KEY", "Answer", "BaseLM", "Messages", "Output"]
 
@@ -41,19 +44,27 @@ Output = str | dict[str, Any]
 
 @dataclass(slots=True)
 class Answer:
-    """What one `acall` got: the outputs, and what they cost.
+    """What one call got: the outputs, and what they cost.
 
     Attributes:
         outputs: one per candidate, in dspy's shape.
-        usage: token counts of all candidates together.
+        usage: token counts of all candidates together; empty for a cache hit.
         response: the provider's answer, for the history.
         model: the model that answered, by its own account.
+        cost: US dollars, None when nobody said.
+        cost_details: where the cost comes from.
+        cache_hit: no request was made.
+        typed: the answer as the protocol's `Response`, when a `Request` was asked.
     """
 
     outputs: list[Output]
     usage: Mapping[str, object] = field(default_factory=dict[str, object])
     response: object = None
     model: str | None = None
+    cost: float | None = None
+    cost_details: Mapping[str, object] | None = None
+    cache_hit: bool = False
+    typed: object = None
 
 
 class BaseLM:
@@ -61,13 +72,15 @@ class BaseLM:
 
     Attributes:
         model: the model's name; history and usage are filed under it.
-        model_type: "chat".
+        model_type: "chat", "text" or "responses".
         kwargs: default options of every request.
         history: the calls made, newest last (see `dspex.engine.lm.history`).
         num_retries: attempts after the first that a client may make.
-        cache: kept for compatibility with dspy. The engine does not cache responses yet, whatever its value.
+        cache: whether `LM` keeps answers (see `dspex.engine.caching`). A subclass of your own is never cached, as in dspy.
+        callbacks: told of this LM's calls, after the global ones.
     """
 
+    callback_kind: ClassVar[str] = "lm"
     builtin_state_class: ClassVar[str | None] = None
     """The class path that dspy 3.4 writes for this class into saved state; None for classes of your own."""
 
@@ -82,12 +95,10 @@ class BaseLM:
         num_retries: int = 3,
         **kwargs: Any,
     ) -> None:
-        if callbacks:
-            raise NotImplementedError("callbacks: dspex.engine does not call them yet. Leave them out.")
         self.model = model
         self.model_type = model_type
         self.cache = cache
-        self.callbacks: list[object] = []
+        self.callbacks: list[Any] = list(callbacks or [])
         self.num_retries = num_retries
         self.kwargs = self._initial_kwargs(temperature=temperature, max_tokens=max_tokens, **kwargs)
         self.history: list[HistoryEntry] = []
@@ -119,87 +130,110 @@ class BaseLM:
         """Names of the OpenAI-style options that reach the model."""
         return set()
 
-    def __call__(self, prompt: str | None = None, messages: Messages | None = None, **kwargs: Any) -> list[Output]:
+    def __call__(self, prompt: Any = None, *, messages: Messages | None = None, **kwargs: Any) -> Any:
         """`acall` from synchronous code. Raises `SyncInsideLoopError` on a running event loop."""
-        return run_sync(self.acall, prompt, messages, **kwargs)
+        asks = self._asked if type(self).acall is BaseLM.acall else self.acall
+        return run_sync(asks, prompt, messages=messages, **kwargs)
 
-    async def acall(self, prompt: str | None = None, messages: Messages | None = None, **kwargs: Any) -> list[Output]:
+    async def acall(self, prompt: Any = None, *, messages: Messages | None = None, **kwargs: Any) -> Any:
         """Ask the model and return its outputs, one per candidate (`n=`).
 
         Args:
-            prompt: the text of a single user message; ignored when `messages` is given.
+            prompt: the text of a single user message; ignored when `messages` is given. A `lm15.Request` is asked as it
+                is, and answered with a `lm15.Response`.
             messages: OpenAI-shaped chat messages.
             **kwargs: options of this request, over the constructor's.
 
         Returns:
-            Strings; or, when there is more than text, dicts with "text" and "reasoning_content", "tool_calls" or
-            "logprobs".
+            Strings; or, when there is more than text, dicts with "text" and "reasoning_content", "tool_calls",
+            "citations" or "logprobs".
 
         Raises:
             ValueError: `n` is not a positive integer, or there is neither prompt nor messages.
             LMError: of the class that fits. Cancellation passes through and ends the request.
         """
-        if messages is None and prompt is None:
+        if type(self).__call__ is not BaseLM.__call__:
+            # A subclass that changes the synchronous call means every call. It blocks, so it goes to a thread.
+            call = partial(self.__call__, prompt, messages=messages, **kwargs)
+            return await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+        return await self._asked(prompt, messages=messages, **kwargs)
+
+    @with_callbacks
+    async def _asked(self, prompt: Any = None, *, messages: Messages | None = None, **kwargs: Any) -> Any:
+        if messages is None and prompt is None and "request" not in kwargs:
             raise ValueError("An LM call needs a prompt or messages=[...].")
         options = {**self.kwargs, **kwargs}
         self._check_options(options)
-        answer = await self._answer(prompt, messages, options, kwargs)
-        self._count(answer.usage)
-        if not settings.disable_history:
+        answer = await self._answer(prompt, messages or None, options, kwargs)
+        await take_turn()  # answers may arrive in crowds
+        if not answer.cache_hit:
+            self._count(answer.usage)
+        if not settings.get("disable_history"):
             self.update_history(
                 history_entry(
                     self,
-                    prompt=prompt,
+                    prompt=prompt if answer.typed is None else None,
                     messages=messages,
                     kwargs=kwargs,
                     response=answer.response,
                     outputs=answer.outputs,
                     usage=answer.usage,
                     response_model=answer.model,
+                    cost=answer.cost,
+                    cost_details=answer.cost_details,
                 )
             )
-        return answer.outputs
+        return answer.outputs if answer.typed is None else answer.typed
 
     async def aforward(self, prompt: str | None = None, messages: Messages | None = None, **kwargs: Any) -> object:
         """Make one request and return an OpenAI-shaped chat completion. For subclasses; `kwargs` are the call's own."""
         if type(self).forward is BaseLM.forward:
-            raise NotImplementedError(f"{type(self).__name__} must implement aforward (or forward).")
-        call = partial(self.forward, prompt, messages, **kwargs)
+            raise self._nothing_to_ask()
+        call = partial(self.forward, prompt=prompt, messages=messages, **kwargs)
+        if alone_on_own_loop():
+            return beside_own_loop(call)  # a synchronous caller waits for it anyway
         return await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
 
     def forward(self, prompt: str | None = None, messages: Messages | None = None, **kwargs: Any) -> object:
         """The blocking form of `aforward`, for clients that have no other."""
-        raise NotImplementedError(f"{type(self).__name__} must implement aforward (or forward).")
+        raise self._nothing_to_ask()
+
+    def _nothing_to_ask(self) -> NotImplementedError:
+        return NotImplementedError(
+            f"Subclasses must implement this method. ({type(self).__name__} has neither aforward nor forward.)"
+        )
 
     async def _answer(
         self, prompt: str | None, messages: Messages | None, options: Mapping[str, Any], call: Mapping[str, Any]
     ) -> Answer:
-        response = await self.aforward(prompt, messages, **call)
+        response = await self.aforward(prompt=prompt, messages=messages, **call)
+        outputs = (
+            responses_outputs(response)
+            if self.model_type == "responses"
+            else _outputs(response, logprobs=bool(options.get("logprobs")))
+        )
         return Answer(
-            outputs=_outputs(response, logprobs=bool(options.get("logprobs"))),
-            usage=_as_dict(_get(response, "usage")),
+            outputs=outputs,
+            usage=as_dict(read(response, "usage")),
             response=response,
-            model=cast("str | None", _get(response, "model")) or self.model,
+            model=read(response, "model", self.model),
+            cost=read(read(response, "_hidden_params"), "response_cost"),
+            cache_hit=bool(read(response, "cache_hit", False)),
         )
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
         n = options.get("n")
         if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
             raise ValueError(f"n must be a positive integer, not {n!r}")
-        if options.get("rollout_id") is not None and options.get("temperature") == 0:
-            self._warn_zero_temp_rollout()
-
-    def _warn_zero_temp_rollout(self) -> None:
-        if not self._warned_zero_temp_rollout:
-            self._warned_zero_temp_rollout = True
-            warnings.warn(
-                "rollout_id has no effect when temperature=0; set temperature>0 to bypass the cache.", stacklevel=4
-            )
 
     def _count(self, usage: Mapping[str, object]) -> None:
-        tracker = cast("UsageTracker | None", settings.usage_tracker)
+        tracker = cast("UsageTracker | None", settings.get("usage_tracker"))
         if tracker is not None:
             tracker.add_usage(self.model, usage)
+
+    def inspect_history(self, n: int = 1, file: TextIO | None = None) -> None:
+        """Print the last `n` calls of this LM. With `file`, there, and without colours."""
+        print_history(self.history, n, file=file)
 
     def update_history(self, entry: HistoryEntry) -> None:
         """Keep a call. Override to send the entries elsewhere."""
@@ -226,8 +260,8 @@ class BaseLM:
         """
         made = copying.copy(self)
         made.history = []
-        made.callbacks = list(self.callbacks)
-        made.kwargs = dict(self.kwargs)
+        made.callbacks = list(getattr(self, "callbacks", None) or [])
+        made.kwargs = dict(getattr(self, "kwargs", None) or {})
         made._warned_zero_temp_rollout = False
         for key, value in changes.items():
             known = hasattr(self, key)
@@ -280,57 +314,72 @@ class BaseLM:
             return cls(**values)
         builtin = next((known for known in _known_classes(BaseLM) if path in (None, known.builtin_state_class)), None)
         if builtin is not None:
-            return builtin.load_state(values)
+            return builtin.load_state(values, allow_custom_lm_class=allow_custom_lm_class)
         if not allow_custom_lm_class:
             raise ValueError(
-                f"Refusing to import the LM class {path!r} that this state names: a state file must not choose code "
-                "to run. Pass allow_unsafe_lm_state=True if you trust the file."
+                f"Refusing to import custom serialized LM class `{path}`. Pass allow_unsafe_lm_state=True when loading "
+                "trusted files to enable custom LM classes."
             )
-        return _import_lm_class(str(path)).load_state(values)
+        kind = _import_lm_class(str(path))
+        if "allow_custom_lm_class" in inspect.signature(kind.load_state).parameters:
+            return kind.load_state(values, allow_custom_lm_class=allow_custom_lm_class)
+        return kind.load_state(values)  # a subclass may have the older signature
 
 
 def _known_classes(base: type[BaseLM]) -> list[type[BaseLM]]:
     """The engine's own classes that dspy's state may name. `LM` comes first: states without a name mean it."""
-    return [cls for cls in base.__subclasses__() if cls.__dict__.get("builtin_state_class")]
-
-
-def _import_lm_class(path: str) -> type[BaseLM]:
-    module_name, _, name = path.rpartition(".")
-    try:
-        found: object = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ImportError(f"Could not import the LM class {path!r} that this state names.") from error
-    if not (isinstance(found, type) and issubclass(found, BaseLM)):
-        raise TypeError(f"{path!r}, named by this state, is not a subclass of dspex.engine.BaseLM.")
+    found: list[type[BaseLM]] = []
+    for cls in base.__subclasses__():
+        if cls.__dict__.get("builtin_state_class"):
+            found.append(cls)
+        found += _known_classes(cls)
     return found
 
 
-def _get(source: object, name: str) -> object:
-    return (
-        cast("Mapping[str, object]", source).get(name) if isinstance(source, Mapping) else getattr(source, name, None)
-    )
-
-
-def _as_dict(value: object) -> dict[str, object]:
-    if value is None:
-        return {}
-    return dict(value.model_dump()) if isinstance(value, BaseModel) else dict(cast("Mapping[str, object]", value))
+def _import_lm_class(path: str) -> type[BaseLM]:
+    """The class at a dotted path, which may lie inside another class."""
+    parts = path.split(".")
+    failed: Exception | None = None
+    for split in range(len(parts) - 1, 0, -1):
+        module_name = ".".join(parts[:split])
+        try:
+            found: object = importlib.import_module(module_name)
+            for name in parts[split:]:
+                found = getattr(found, name)
+        except ModuleNotFoundError as error:
+            if error.name != module_name and not module_name.startswith(f"{error.name}."):
+                raise  # the module is there, and lacks something itself
+            failed = error
+        except AttributeError as error:
+            failed = error
+        else:
+            if not isinstance(found, type):
+                raise TypeError(f"Serialized LM class `{path}` did not resolve to a class.")
+            if not issubclass(found, BaseLM):
+                raise TypeError(f"Serialized LM class `{path}` must be a subclass of dspy.BaseLM.")
+            return found
+    raise ImportError(f"Could not import serialized LM class `{path}`.") from failed
 
 
 def _outputs(response: object, *, logprobs: bool) -> list[Output]:
     """dspy's outputs from an OpenAI-shaped completion; all strings, or all dicts."""
     made: list[dict[str, Any]] = []
-    for choice in cast("Sequence[object]", _get(response, "choices") or ()):
-        message = _get(choice, "message")
-        output: dict[str, Any] = {
-            "text": _get(message if message is not None else choice, "content" if message is not None else "text")
-        }
-        if reasoning := _get(message, "reasoning_content"):
+    for choice in items(response, "choices"):
+        message = read(choice, "message")
+        output: dict[str, Any] = {"text": read(choice, "text") if message is None else read(message, "content")}
+        if reasoning := read(message, "reasoning_content"):
             output["reasoning_content"] = reasoning
         if logprobs:
-            output["logprobs"] = _get(choice, "logprobs")
-        if calls := _get(message, "tool_calls"):
+            output["logprobs"] = read(choice, "logprobs")
+        if calls := read(message, "tool_calls"):
             output["tool_calls"] = calls
+        if citations := items(read(message, "provider_specific_fields"), "citations"):
+            # One list a text block, or one for all.
+            output["citations"] = [
+                cited
+                for group in citations
+                for cited in (cast("list[Any]", group) if isinstance(group, list) else [group])
+            ]
         made.append(output)
     if all(len(output) == 1 for output in made):
         return [output["text"] for output in made]

@@ -4,8 +4,11 @@
     ├── LMConfigurationError          this process asked wrongly: bad parameter, unknown provider
     │   └── LMNotConfiguredError      no key, or no LM at all
     ├── LMUnsupportedFeatureError     the request needs something this client does not do (names it)
-    ├── LMTransportError *            no answer reached us: DNS, refused, reset, TLS
+    ├── LMTransportError *            no answer reached us, or it broke off: DNS, refused, reset, TLS
+    ├── LMLockTimeoutError *          a local lock was not to be had in time (custom engines)
+    ├── LMCollectionLimitError        a local collector's budget is used up (custom engines)
     ├── LMUnexpectedError             an answer came, and it is not one (garbage body, broken custom LM)
+    │   └── LMStreamAssemblyError     a stream ended without a whole answer; has what came of it as `partial`
     └── LMProviderError               the provider answered with an error
         ├── LMAuthError               401, 403
         ├── LMBillingError            402, or a 429 that says the quota is spent
@@ -23,6 +26,7 @@ those of dspy 3.4, so that `except dspy.LMRateLimitError` keeps its meaning.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..failure import EngineError
 
@@ -30,13 +34,16 @@ __all__ = [
     "ContextWindowExceededError",
     "LMAuthError",
     "LMBillingError",
+    "LMCollectionLimitError",
     "LMConfigurationError",
     "LMError",
     "LMInvalidRequestError",
+    "LMLockTimeoutError",
     "LMNotConfiguredError",
     "LMProviderError",
     "LMRateLimitError",
     "LMServerError",
+    "LMStreamAssemblyError",
     "LMTimeoutError",
     "LMTransportError",
     "LMUnexpectedError",
@@ -50,6 +57,11 @@ class LMError(EngineError):
     """Any failure of a language model call. Cancellation is not one and passes through untouched."""
 
     default_code = "lm_error"
+
+    def name_model(self, model: str) -> None:
+        """Say which model it was, for an error that was made where that is not known."""
+        self.model: str | None = model
+        self.args = (f"[{model}] {self.message}".rstrip(),)
 
 
 class LMTransportError(LMError):
@@ -73,7 +85,7 @@ class LMNotConfiguredError(LMConfigurationError):
 class LMUnsupportedFeatureError(LMError):
     """The request needs something this client does not offer; nothing was sent and nothing dropped.
 
-    `features` lists what was asked for, such as `["tools"]`.
+    `features` lists what was asked for, such as `["tools"]`; `issues` says why, where there is more to say.
     """
 
     default_code = "unsupported_feature"
@@ -82,20 +94,74 @@ class LMUnsupportedFeatureError(LMError):
         self,
         message: str = "",
         *,
-        features: Sequence[str] = (),
+        features: Sequence[str] | None = None,
         feature: str | None = None,
-        model: str | None = None,
-        provider: str | None = None,
+        issues: Sequence[str] | None = None,
+        **kwargs: Any,
     ) -> None:
-        self.features: list[str] = list(features) or ([feature] if feature is not None else [])
+        self.features: list[str] = list(features) if features else ([feature] if feature is not None else [])
         self.feature = feature if feature is not None else (self.features[0] if self.features else None)
-        super().__init__(message, model=model, provider=provider)
+        self.issues: list[str] = list(issues or ())
+        super().__init__(message, **kwargs)
 
 
 class LMUnexpectedError(LMError):
     """Something answered, and not with what the protocol promises. Not retried: asking again gets the same."""
 
     default_code = "unexpected"
+
+
+class LMStreamAssemblyError(LMUnexpectedError):
+    """A stream ended and what came is no whole answer. It is not cached, and not a success.
+
+    Attributes:
+        partial: what there is of the answer, or None.
+        part_index: the part that is not whole, where that is known.
+    """
+
+    default_code = "stream_assembly"
+
+    def __init__(
+        self, message: str = "", *, partial: object = None, part_index: int | None = None, **kwargs: Any
+    ) -> None:
+        self.partial = partial
+        self.part_index = part_index
+        super().__init__(message, **kwargs)
+
+
+class LMLockTimeoutError(LMError):
+    """A lock on this machine was held for too long by someone else; no provider was asked. Retried."""
+
+    default_code = "lock_timeout"
+
+    def __init__(self, message: str = "", *, path: str = "", lock_path: str = "", **kwargs: Any) -> None:
+        self.path = path
+        self.lock_path = lock_path
+        super().__init__(message, **kwargs)
+
+
+class LMCollectionLimitError(LMError):
+    """A collector on this machine reached its budget. Not retried: the next answer would be as large.
+
+    Its data are those of `source`, the error that reported it, read when asked for.
+    """
+
+    default_code = "collection_limit"
+
+    def __init__(self, message: str = "", *, source: object = None, **kwargs: Any) -> None:
+        self._source = source
+        self.limit = getattr(source, "limit", None)
+        self.maximum = getattr(source, "maximum", None)
+        self.retained_bytes = getattr(source, "retained_bytes", 0)
+        self.retained_events = getattr(source, "retained_events", 0)
+        self.partial_events = getattr(source, "partial_events", ())
+        self.rejected_event = getattr(source, "rejected_event", None)
+        super().__init__(message, **kwargs)
+
+    @property
+    def partial(self) -> object:
+        """What was collected before the limit, or None."""
+        return getattr(self._source, "partial", None)
 
 
 class LMProviderError(LMError):
@@ -175,7 +241,7 @@ class LMServerError(LMProviderError):
     default_code = "server"
 
 
-_RETRYABLE = (LMRateLimitError, LMTimeoutError, LMServerError, LMTransportError)
+_RETRYABLE = (LMRateLimitError, LMTimeoutError, LMServerError, LMTransportError, LMLockTimeoutError)
 
 
 def is_retryable_lm_error(error: BaseException) -> bool:

@@ -6,11 +6,23 @@ raises an `LMError`; everything above this line (retries, n, history, usage) is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeAlias
 
-__all__ = ["Access", "ChatRequest", "Completion", "Provider"]
+from pydantic_core import from_json, to_json
+
+__all__ = [
+    "Access",
+    "ChatRequest",
+    "Completion",
+    "Delta",
+    "Emit",
+    "Provider",
+    "as_hit",
+    "completions_from_text",
+    "completions_to_text",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +40,10 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One chat request for one answer.
+    """One request for one answer.
 
     Attributes:
+        api: "chat", "text" or "responses": which of the provider's APIs is meant.
         model: the provider's name of the model, without the "openai/" prefix.
         label: the model as the user wrote it, for errors.
         messages: OpenAI-shaped chat messages.
@@ -45,6 +58,33 @@ class ChatRequest:
     options: Mapping[str, object]
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     timeout: float = 600.0
+    api: str = "chat"
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of an answer that is being streamed; mostly a piece of text.
+
+    Attributes:
+        text: more of the visible text.
+        reasoning: more of the thinking.
+        tool_calls: OpenAI-shaped pieces of tool calls: index, and what is new of id and function.
+        citation: one citation.
+        finish_reason: set on the last piece.
+        model: the model that answers, by its own account.
+    """
+
+    text: str | None = None
+    reasoning: str | None = None
+    tool_calls: tuple[Mapping[str, object], ...] = ()
+    citation: Mapping[str, object] | None = None
+    finish_reason: str | None = None
+    model: str | None = None
+    id: str | None = None
+
+
+Emit: TypeAlias = Callable[[Delta], Awaitable[None]]
+"""Takes the pieces of a streamed answer, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +99,11 @@ class Completion:
         reasoning: the thinking the provider showed, if any.
         tool_calls: OpenAI-shaped calls: id, type, function {name, arguments as JSON text}.
         logprobs: OpenAI-shaped token probabilities, when asked for.
+        citations: what the answer cites, as dicts.
         request_id: the provider's id of the request.
+        service_tier: the tier that served the request, when the provider says so.
+        cost: US dollars, only when the provider itself reports them.
+        cache_hit: True when the answer came out of the cache; `usage` is empty then.
     """
 
     text: str | None
@@ -69,7 +113,11 @@ class Completion:
     reasoning: str | None = None
     tool_calls: tuple[Mapping[str, object], ...] = ()
     logprobs: object | None = None
+    citations: tuple[Mapping[str, object], ...] = ()
     request_id: str | None = None
+    service_tier: str | None = None
+    cost: float | None = None
+    cache_hit: bool = False
 
     def output(self) -> str | dict[str, Any]:
         """The answer in dspy's shape: a string, or a dict when there is more than text."""
@@ -80,9 +128,71 @@ class Completion:
             extra["logprobs"] = self.logprobs
         if self.tool_calls:
             extra["tool_calls"] = [dict(call) for call in self.tool_calls]
+        if self.citations:
+            extra["citations"] = [dict(citation) for citation in self.citations]
         if not extra:
             return self.text or ""
         return {"text": self.text, **extra}
+
+
+def as_hit(completion: Completion) -> Completion:
+    """The completion as one that cost nothing."""
+    return replace(completion, usage={}, cache_hit=True)
+
+
+_STORED = ("text", "model", "finish_reason", "usage", "reasoning", "tool_calls", "logprobs", "citations", "service_tier")
+
+
+def completions_to_text(completions: Sequence[Completion], *, cost: float | None) -> str:
+    """Answers as JSON text, for the cache. A text is immutable, so a hit needs no copy."""
+    answers = [
+        {name: value for name in _STORED if (value := getattr(completion, name)) not in (None, (), "")}
+        for completion in completions
+    ]
+    return to_json({"v": 1, "cost": cost, "answers": answers}).decode()
+
+
+def completions_from_text(text: object) -> tuple[tuple[Completion, ...], float | None] | None:
+    """The answers again, marked as cache hits; None when the text is something else."""
+    if not isinstance(text, str):
+        return None
+    plain = _plain_answers.get(text)
+    if plain is not None:
+        return plain
+    found = _parsed(text)
+    # Answers of nothing but text can be shared, as nobody can change them; reading JSON is most of what a hit costs.
+    if found is not None and len(text) <= _PLAIN_LONGEST and all(_is_plain(completion) for completion in found[0]):
+        if len(_plain_answers) >= _PLAIN_KEPT:
+            _plain_answers.clear()
+        _plain_answers[text] = found
+    return found
+
+
+_PLAIN_KEPT = 1024
+_PLAIN_LONGEST = 20_000  # characters; long answers are rare, and together would be much
+_plain_answers: dict[str, tuple[tuple[Completion, ...], float | None]] = {}
+
+
+def _is_plain(completion: Completion) -> bool:
+    return not completion.tool_calls and not completion.citations and completion.logprobs is None
+
+
+def _parsed(text: str) -> tuple[tuple[Completion, ...], float | None] | None:
+    try:
+        found = from_json(text)
+        if found["v"] != 1:
+            return None
+        answers: list[Completion] = []
+        for stored in found["answers"]:
+            stored["usage"] = {}
+            for name in ("tool_calls", "citations"):
+                if name in stored:
+                    stored[name] = tuple(stored[name])
+            stored.setdefault("text", None)
+            answers.append(Completion(cache_hit=True, **stored))
+    except (ValueError, KeyError, TypeError):
+        return None
+    return (tuple(answers), found.get("cost")) if answers else None
 
 
 class Provider(Protocol):
@@ -96,8 +206,12 @@ class Provider(Protocol):
         """The prefix in "prefix/model"."""
         ...
 
-    def supported_params(self, model: str) -> frozenset[str]:
-        """Names of the OpenAI-style options that reach this model."""
+    def supported_params(self, model: str, api: str) -> frozenset[str]:
+        """Names of the OpenAI-style options that reach this model through this API."""
+        ...
+
+    def supports_reasoning(self, model: str) -> bool:
+        """True when the model shows its thinking apart from its answer."""
         ...
 
     def supports_response_schema(self, model: str) -> bool:
@@ -117,8 +231,8 @@ class Provider(Protocol):
         """
         ...
 
-    async def complete(self, client: Any, request: ChatRequest) -> Completion:
-        """Make exactly one HTTP request.
+    async def complete(self, client: Any, request: ChatRequest, emit: Emit | None = None) -> Completion:
+        """Make exactly one HTTP request. With `emit`, the answer is streamed: each piece is given to it as it comes.
 
         Raises:
             LMError: of the class that fits. Cancellation passes through and closes the connection.

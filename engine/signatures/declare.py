@@ -6,11 +6,19 @@ import inspect
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 
+import pydantic
 from pydantic.fields import FieldInfo
+from pydantic_core import SchemaError
 
-from .errors import FieldDeclarationError, FieldTypeError, SignatureFormatError, UnknownTypeError
+from .errors import (
+    FieldDeclarationError,
+    FieldTypeError,
+    PlainAttributeError,
+    SignatureFormatError,
+    UnknownTypeError,
+)
 from .fields import FieldSpec
 from .parse import check_name
 from .resolve import is_type_expression
@@ -38,6 +46,7 @@ def class_specs(
         untyped = name not in annotations
         annotation = str if untyped else _evaluated(cls, name, annotations[name])
         specs[name] = FieldSpec.from_info(name, info, annotation, owner=cls.__name__, undefined_type=untyped)
+        _check_constraints(specs[name])
     _refuse_undeclared(cls, annotations, declared)
     return tuple(specs.values())
 
@@ -51,7 +60,7 @@ def entry_spec(name: Any, declaration: Any) -> FieldSpec:
         FieldDeclarationError: the field was made by neither `InputField` nor `OutputField`.
     """
     if not isinstance(name, str):
-        raise SignatureFormatError(f"Field names must be strings, but received: {name!r}.")
+        raise SignatureFormatError(f"Field names must be strings, but received: {name}.")
     check_name(name)
     if isinstance(declaration, FieldInfo):
         annotation, field = declaration.annotation, declaration
@@ -59,27 +68,44 @@ def entry_spec(name: Any, declaration: Any) -> FieldSpec:
         annotation, field = cast("tuple[Any, Any]", declaration)
     else:
         raise SignatureFormatError(
-            f"Field values must be tuples, but received: {declaration!r}. Write `{name!r}: (str, InputField())`.",
+            f"Field values must be tuples, but received: {declaration}. Write `{name!r}: (str, InputField())`.",
             field=name,
         )
     annotation = str if annotation is None else annotation
     check_type(name, annotation)
     if not isinstance(field, FieldInfo):
         raise SignatureFormatError(
-            f"Field values must be Field instances, but received: {field!r}. Use InputField() or OutputField().",
+            f"Field values must be Field instances, but received: {field}. Use InputField() or OutputField().",
             field=name,
         )
-    return FieldSpec.from_info(name, field, annotation)
+    spec = FieldSpec.from_info(name, field, annotation)
+    _check_constraints(spec)
+    return spec
 
 
 def check_type(name: str, annotation: Any) -> None:
     """Raises `FieldTypeError` unless `annotation` can annotate the field `name`."""
     if not is_type_expression(annotation):
         raise FieldTypeError(
-            f"Field types must be types, but received: {annotation!r} of type {type(annotation)} for field `{name}`.",
+            f"Field types must be types, but received: {annotation} of type {type(annotation)}. (Field `{name}`.)",
             field=name,
             type_text=str(annotation),
         )
+
+
+def _check_constraints(spec: FieldSpec) -> None:
+    """`ge="x"` on an int can never be checked: better said here than at the first call."""
+    if spec.template is None or not spec.template.metadata:
+        return
+    try:
+        constrained: Any = Annotated[spec.annotation, spec.template]  # pyright: ignore[reportInvalidTypeForm, reportUnknownMemberType]
+        pydantic.TypeAdapter(constrained)
+    except pydantic.PydanticUserError:
+        return  # a type that pydantic cannot validate, or not yet: a matter of the adapter that renders it
+    except (SchemaError, TypeError, ValueError) as error:
+        raise FieldDeclarationError(
+            f"The constraints of field `{spec.name}` do not fit its type `{spec.annotation}`: {error}", field=spec.name
+        ) from error
 
 
 def _evaluated(cls: type, name: str, annotation: Any) -> Any:
@@ -124,16 +150,20 @@ def _refuse_undeclared(cls: type, annotations: Mapping[str, Any], declared: Mapp
     for name, annotation in annotations.items():
         if name not in declared and not name.startswith("_") and not _is_class_var(annotation):
             raise FieldDeclarationError(
-                f"Field `{name}` in `{cls.__name__}` must be declared with InputField or OutputField: write "
-                f"`{name}: ... = InputField()` or `OutputField()`, or annotate it as a ClassVar if it is not a field.",
+                f"Field `{name}` in `{cls.__name__}` must be declared with InputField or OutputField, but field `{name}` has "
+                f"`field.json_schema_extra=None`. Write `{name}: ... = InputField()` or `OutputField()`, or annotate it as "
+                "a ClassVar if it is not a field.",
                 field=name,
             )
     for name, value in vars(cls).items():
         if name.startswith("_") or name in annotations or isinstance(value, _NOT_FIELDS) or hasattr(value, "__get__"):
             continue
-        raise FieldDeclarationError(
-            f"`{name} = {value!r}` in `{cls.__name__}` is not a field: declare it with InputField or OutputField, or "
-            "annotate it as a ClassVar if it is not meant to be one.",
+        if name == "model_config":  # pydantic's own: it concerns records of the signature
+            continue
+        raise PlainAttributeError(
+            f"A non-annotated attribute was detected: `{name} = {value!r}`. All model fields require a type annotation; if "
+            f"`{name}` is not meant to be a field of `{cls.__name__}`, annotate it as a `ClassVar`; if it is, declare it with "
+            "InputField or OutputField.",
             field=name,
         )
 

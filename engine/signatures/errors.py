@@ -2,9 +2,11 @@
 
     SignatureError (ValueError)
     ├── SignatureFormatError      the string, dict or state does not describe a signature
+    │   └── FieldNameError        (also NameError, RuntimeError) a field cannot have this name
     ├── SignatureSyntaxError      (also SyntaxError) a side of the arrow is not a list of fields
     ├── DuplicateFieldError       one name, two fields
     ├── FieldDeclarationError     (also TypeError) a field is declared, but not as an input or output field
+    │   └── PlainAttributeError   (also RuntimeError) a class body holds a value that is neither field nor ClassVar
     ├── FieldTypeError            the annotation of a field is not a type
     │   └── UnknownTypeError      the annotation names something that nobody can find
     ├── FieldPositionError        an insert index outside the section
@@ -33,6 +35,10 @@ class SignatureFormatError(SignatureError):
     """The description as a whole is not a signature (no arrow, a value of the wrong kind, a broken state)."""
 
 
+class FieldNameError(SignatureFormatError, NameError, RuntimeError):
+    """A field cannot have this name. pydantic has said so as a NameError and as a RuntimeError."""
+
+
 class SignatureSyntaxError(SignatureError, SyntaxError):
     """One side of the arrow is not a comma-separated list of `name` or `name: type`."""
 
@@ -43,6 +49,10 @@ class DuplicateFieldError(SignatureError):
 
 class FieldDeclarationError(SignatureError, TypeError):
     """A class attribute looks like a field but is not declared with `InputField` or `OutputField`."""
+
+
+class PlainAttributeError(FieldDeclarationError, RuntimeError):
+    """A class body holds a value that is neither a field nor annotated as a ClassVar."""
 
 
 class FieldTypeError(SignatureError):

@@ -12,7 +12,6 @@ import functools
 import re
 import warnings
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, cast, get_origin
@@ -21,6 +20,7 @@ import pydantic
 from pydantic.fields import FieldInfo
 
 from .errors import FieldDeclarationError
+from .public import plain_field
 
 FieldKind = Literal["input", "output"]
 
@@ -56,7 +56,7 @@ def infer_prefix(attribute_name: str) -> str:
     return " ".join(word if word.isupper() else word.capitalize() for word in words)
 
 
-def InputField(**options: Any) -> Any:
+def InputField(**kwargs: Any) -> Any:
     """Declare an input field.
 
     `desc` (or `description`) is shown to the model; `default`, `gt`, `max_length` and the rest are `pydantic.Field`'s,
@@ -64,18 +64,21 @@ def InputField(**options: Any) -> Any:
     old programs, do nothing and raise a `DeprecationWarning`. Returns a `FieldInfo`, typed `Any` so that it can stand
     for a value of any type.
     """
-    return _field("input", options)
+    return _field("input", kwargs)
 
 
-def OutputField(**options: Any) -> Any:
+def OutputField(**kwargs: Any) -> Any:
     """Declare an output field: the options of `InputField`. A default makes it optional in the model's answer."""
-    return _field("output", options)
+    return _field("output", kwargs)
 
 
 def _field(kind: FieldKind, options: dict[str, Any]) -> FieldInfo:
     for name in _WITHOUT_EFFECT:
         if name in options:
-            message = f"{name!r} is deprecated in InputField and OutputField and changes nothing: leave it out."
+            message = (
+                f"The {name!r} argument in InputField/OutputField is deprecated and has no effect in DSPy. "
+                "It will be removed in a future version."
+            )
             warnings.warn(message, DeprecationWarning, stacklevel=3)
     extra = {name: value for name, value in options.items() if name in _EXTRA_ARGUMENTS}
     extra[KIND_KEY] = kind
@@ -127,11 +130,11 @@ class FieldSpec:
         kind = extra.get(KIND_KEY)
         if kind not in ("input", "output"):
             raise FieldDeclarationError(
-                f"Field `{name}` in `{owner}` must be declared with InputField or OutputField, but it has "
-                f"`json_schema_extra={given!r}`: write `{name}: <type> = InputField()` or `OutputField()`.",
+                f"Field `{name}` in `{owner}` must be declared with InputField or OutputField, but field `{name}` has "
+                f"`field.json_schema_extra={given}`. Write `{name}: <type> = InputField()` or `OutputField()`.",
                 field=name,
             )
-        template = copy(info)
+        template = plain_field(info)
         if get_origin(annotation) is Annotated:
             template = FieldInfo.from_annotated_attribute(annotation, template)
             annotation = template.annotation
@@ -162,8 +165,7 @@ class FieldSpec:
 
     def to_info(self) -> FieldInfo:
         """The public form of the field: a new `FieldInfo` that belongs to the caller."""
-        info = FieldInfo() if self.template is None else copy(self.template)
+        info = FieldInfo() if self.template is None else plain_field(self.template)
         info.annotation = self.annotation
         info.json_schema_extra = dict(self.extra)
-        info.metadata = list(info.metadata)
         return info

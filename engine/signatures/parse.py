@@ -11,7 +11,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .errors import DuplicateFieldError, SignatureFormatError, SignatureSyntaxError, UnknownTypeError
+from .errors import DuplicateFieldError, FieldNameError, SignatureFormatError, SignatureSyntaxError, UnknownTypeError
 from .fields import FieldInfo, FieldKind, FieldSpec, InputField, OutputField
 from .resolve import TypeReader, TypeScope
 
@@ -103,9 +103,11 @@ def _arguments(text: str) -> list[ast.arg]:
 
 
 def check_name(name: str) -> None:
-    """Raises `SignatureFormatError` unless `name` can name a field."""
-    if name.startswith("_") or not name.isidentifier():
-        raise SignatureFormatError(
-            f"Invalid field name: {name!r}. A field name is an identifier that does not begin with an underscore.",
-            field=name,
+    """Raises `FieldNameError` unless `name` can name a field."""
+    if name.startswith("_"):
+        plain = name.lstrip("_") or "my_field"
+        raise FieldNameError(
+            f"Fields must not use names with leading underscores; e.g., use {plain!r} instead of {name!r}.", field=name
         )
+    if not name.isidentifier():
+        raise FieldNameError(f"Invalid field name: {name!r}. A field name is a Python identifier.", field=name)

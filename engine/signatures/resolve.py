@@ -33,6 +33,7 @@ _STANDARD: dict[str, Any] = {
     "NoneType": type(None),
 }
 _SPECIAL_FORM = type(Optional)
+_NOT_ALONE: tuple[Any, ...] = (Optional, Union, Literal, vars(typing)["Callable"])
 _TYPE_LIKE = (type, types.GenericAlias, types.UnionType, _SPECIAL_FORM, typing.TypeVar, typing.NewType)
 
 
@@ -98,10 +99,14 @@ class TypeReader:
             FieldTypeError: the annotation is not a type, or uses syntax that has no meaning here.
         """
         value = self._evaluate(node)
+        if isinstance(node, ast.List):
+            self._unhandled(node)
+        if value in _NOT_ALONE:
+            self._refuse(node, f"Field types must be types, but received: {value} of type {type(value)}. It needs arguments")
         if value is None:
             return str if isinstance(node, ast.Constant) else type(None)
         if not is_type_expression(value):
-            self._refuse(node, f"Field types must be types, but received: {value!r} of type {type(value)}")
+            self._refuse(node, f"Field types must be types, but received: {value} of type {type(value)}")
         return value
 
     def _evaluate(self, node: ast.expr) -> Any:
@@ -126,17 +131,18 @@ class TypeReader:
             case ast.Call(func=ast.Name(id="Field"), args=[]):
                 return pydantic.Field(**{str(k.arg): self._evaluate(k.value) for k in node.keywords})
             case _:
-                self._refuse(node, "this syntax has no meaning in a string signature")
+                self._unhandled(node)
 
     def _attribute(self, node: ast.Attribute, attribute: str) -> Any:
         given = self._scope.dotted(ast.unparse(node))
         if given is not _MISSING:
             return given
         owner = self._evaluate(node.value)
-        if attribute.startswith("_") or not (isinstance(owner, (types.ModuleType, type))):
-            return self._unknown(node, ast.unparse(node))
-        found = getattr(owner, attribute, _MISSING)
-        return self._unknown(node, ast.unparse(node)) if found is _MISSING else found
+        reachable = not attribute.startswith("_") and isinstance(owner, (types.ModuleType, type))
+        found = getattr(owner, attribute, _MISSING) if reachable else _MISSING
+        if found is _MISSING:
+            self._unknown(node, ast.unparse(node), f"Unknown attribute: {attribute} on {owner}")
+        return found
 
     def _subscript(self, node: ast.Subscript) -> Any:
         base = self._evaluate(node.value)
@@ -171,13 +177,21 @@ class TypeReader:
         containers = (list, dict, tuple, set, frozenset)
         return base in containers or base in (Union, Optional) or get_origin(base) in containers
 
-    def _unknown(self, node: ast.expr, name: str) -> NoReturn:
+    def _unknown(self, node: ast.expr, name: str, reason: str | None = None) -> NoReturn:
         text = ast.unparse(node)
-        message = (
-            f"Unknown name: {name} (in the type of field `{self._field}`). Define or import it where the signature is "
-            f"written, or pass it: Signature(..., custom_types={{{name.split('.')[0]!r}: ...}})."
+        raise UnknownTypeError(
+            f"{reason or f'Unknown name: {name}'} (in the type `{text}` of field `{self._field}`). Define or import it where "
+            f"the signature is written, or pass it: Signature(..., custom_types={{{name.split('.')[0]!r}: ...}}).",
+            field=self._field,
+            type_text=text,
         )
-        raise UnknownTypeError(message, field=self._field, type_text=text)
+
+    def _unhandled(self, node: ast.expr) -> NoReturn:
+        self._refuse(
+            node,
+            "Failed to parse string-base Signature due to unhandled AST node type in annotation: "
+            f"{ast.dump(node)}. Please consider using class-based DSPy Signatures instead",
+        )
 
     def _refuse(self, node: ast.expr, reason: str) -> NoReturn:
         text = ast.unparse(node)

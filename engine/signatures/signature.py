@@ -8,8 +8,9 @@
 
     Signature("question, context: list[str] -> answer: str")      # the same, as a string
 
-Names, texts and results are those of dspy 3.4. What differs is inside: a signature is a plain class over a tuple of
-immutable `FieldSpec`s, not a pydantic model, so building or deriving one costs microseconds, and always the same. The
+Names, texts and results are those of dspy 3.4. What differs is inside: a signature is a class over a tuple of immutable
+`FieldSpec`s whose pydantic model is made only when asked for (`values.py`), so building or deriving one costs
+microseconds, and always the same. The
 public `FieldInfo` objects are made when a program first asks for them; a program that edits them in place
 (`sig.fields["q"].json_schema_extra["desc"] = ...`), as dspy allows, is understood: the specs are read back before they
 are next used.
@@ -20,24 +21,29 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import pydantic
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema
 
 from .declare import check_type, class_specs, entry_spec
 from .errors import FieldPositionError, SignatureError, SignatureFormatError, UnknownFieldError
 from .fields import FieldKind, FieldSpec
 from .parse import parse_signature
 from .record import Record
+from .values import MODEL_API, SIGNATURE_OF, model_of
 
 _log = logging.getLogger(__name__)
 
 
-class SignatureMeta(type):
+class SignatureMeta(type(pydantic.BaseModel)):
     """Makes classes of field declarations, and gives every signature class its properties."""
 
     _record: Record
+
+    # Not ABCMeta's, which keep a cache for each class.
+    __subclasscheck__ = type.__subclasscheck__
 
     def __new__(
         mcs,
@@ -50,7 +56,8 @@ class SignatureMeta(type):
     ) -> SignatureMeta:
         declared = {key: value for key, value in namespace.items() if isinstance(value, FieldInfo)}
         body = {key: value for key, value in namespace.items() if key not in declared}
-        cls = super().__new__(mcs, name, bases, body, **kwargs)
+        # Not pydantic's: it would build a validator and a serializer, for 300 us.
+        cls = type.__new__(mcs, name, bases, body, **kwargs)
         if specs is None:
             parents = [base for base in reversed(cls.__mro__[1:]) if isinstance(base, SignatureMeta)]
             inherited = {spec.name: spec for parent in parents for spec in parent.declared}
@@ -70,7 +77,26 @@ class SignatureMeta(type):
         """
         if cls is Signature:
             return make_signature(*args, **kwargs)
-        return super().__call__(*args, **kwargs)
+        return cls.validator()(*args, **kwargs)
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return issubclass(getattr(type(instance), SIGNATURE_OF, object), cls)
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        return inspect.signature(make_signature) if cls is Signature else inspect.signature(cls.validator())
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "__doc__":
+            cls._record.version = object()
+
+    @property
+    def version(cls) -> object:
+        """An object that is replaced when fields or instructions are edited in place: what was worked out from the
+        signature holds as long as this is the same.
+        """
+        return cls._record.current()
 
     @property
     def specs(cls) -> tuple[FieldSpec, ...]:
@@ -128,8 +154,9 @@ class SignatureMeta(type):
         return {spec.name: infos[spec.name] for spec in cls.specs if spec.kind == kind}
 
     def validator(cls) -> type[pydantic.BaseModel]:
-        """A pydantic model with the fields of the signature, built on first use."""
-        return cls._record.model(cls.__name__)
+        """The pydantic model of this signature's records (see `values.py`), made on first use."""
+        bodies = tuple(base for base in cls.__mro__ if isinstance(base, SignatureMeta) and base is not Signature)
+        return cls._record.model(lambda specs: model_of(cls, bodies, specs))
 
     def __repr__(cls) -> str:
         lines = [f"{name} = Field({info})" for name, info in cls.fields.items()]
@@ -137,20 +164,12 @@ class SignatureMeta(type):
         return f"{cls.__name__}({cls.signature}\n    instructions={cls.instructions!r}\n    {fields}\n)"
 
 
-class Signature(metaclass=SignatureMeta):
+class Signature(pydantic.BaseModel, metaclass=SignatureMeta):
     """"""
 
-    def __init__(self, **values: Any) -> None:
-        record = type(self).validator()(**values)
-        vars(self).update({name: getattr(record, name) for name in type(record).model_fields})
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and vars(self) == vars(other)
-
-    __hash__ = None  # pyright: ignore[reportAssignmentType] - a mutable record, as a pydantic model is
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: pydantic.GetCoreSchemaHandler) -> CoreSchema:
+        return handler(cls.validator())
 
     @classmethod
     def with_instructions(cls, instructions: str) -> type[Signature]:
@@ -163,7 +182,7 @@ class Signature(metaclass=SignatureMeta):
         return _derived(cls.specs, f"{cls.instructions}\n\n{instructions}")
 
     @classmethod
-    def with_updated_fields(cls, name: str, type_: Any = None, **options: Any) -> type[Signature]:
+    def with_updated_fields(cls, name: str, type_: Any = None, **kwargs: Any) -> type[Signature]:
         """The same signature with some options of one field, and if given its type, replaced.
 
         Raises:
@@ -176,7 +195,7 @@ class Signature(metaclass=SignatureMeta):
             raise UnknownFieldError(f"`{cls.__name__}` has no field `{name}`; it has {have}.", field=name)
         if type_ is not None:
             check_type(name, type_)
-        changed = tuple(spec.updated(options, type_) if spec.name == name else spec for spec in specs)
+        changed = tuple(spec.updated(kwargs, type_) if spec.name == name else spec for spec in specs)
         return _derived(changed, cls.instructions)
 
     @classmethod
@@ -208,7 +227,7 @@ class Signature(metaclass=SignatureMeta):
         if not 0 <= position <= len(section):
             raise FieldPositionError(
                 f"Invalid index to insert: {index}, index must be in the range of [{-len(section) - 1}, "
-                f"{len(section)}] for {new.kind} fields.",
+                f"{len(section)}] for {new.kind} fields, but received: {index}.",
                 field=name,
                 index=index,
             )
@@ -246,8 +265,8 @@ class Signature(metaclass=SignatureMeta):
         """
         specs = cls.specs
         try:
-            saved = [{"prefix": each["prefix"], "desc": each["description"]} for each in state["fields"]]
             instructions = state["instructions"]
+            saved = [{"prefix": each["prefix"], "desc": each["description"]} for each in state["fields"]]
         except KeyError as error:
             raise _StateKeyError(
                 f"The saved state of signature `{cls.signature}` has no {error}: it must hold `instructions`, and "
@@ -259,10 +278,19 @@ class Signature(metaclass=SignatureMeta):
         return _derived((*changed, *specs[len(changed) :]), instructions)
 
 
+for _name, _handed_on in MODEL_API.items():
+    if _name not in vars(SignatureMeta):
+        setattr(Signature, _name, _handed_on)
+
+
 class _StateKeyError(SignatureFormatError, KeyError):
     """dspy raises KeyError here; existing handlers keep working."""
 
 
+@overload
+def ensure_signature(signature: None, instructions: str | None = None) -> None: ...
+@overload
+def ensure_signature(signature: str | type[Signature], instructions: str | None = None) -> type[Signature]: ...
 def ensure_signature(signature: Any, instructions: str | None = None) -> Any:
     """A string becomes a signature; a signature (and None) is returned as it is.
 
@@ -292,6 +320,8 @@ def make_signature(
     Raises:
         SignatureError: one of its leaves, for whatever is wrong.
     """
+    if instructions is not None and not isinstance(instructions, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SignatureFormatError(f"Instructions are a text, but received: {instructions!r}.")
     if isinstance(signature, str):
         specs = parse_signature(signature, custom_types)
     elif isinstance(signature, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - not all callers are checked
@@ -307,7 +337,8 @@ def make_signature(
 def _derived(specs: tuple[FieldSpec, ...], instructions: str | None, name: str = "StringSignature") -> type[Signature]:
     doc = instructions or _default_instructions(specs)  # as dspy: an empty text counts as none
     namespace = {"__doc__": doc, "__module__": __name__}
-    return cast("type[Signature]", SignatureMeta(name, (Signature,), namespace, specs=specs))
+    make: Any = SignatureMeta  # to a type checker calling it is what calling a signature is
+    return cast("type[Signature]", make(name, (Signature,), namespace, specs=specs))
 
 
 def _default_instructions(specs: tuple[FieldSpec, ...]) -> str:

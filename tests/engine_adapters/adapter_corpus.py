@@ -158,6 +158,7 @@ QUESTIONS: list[dict[str, Any]] = [
     {"question": ["one", "two\nlines", "«three»"]},
     {"question": []},
     {"question": ["only"]},
+    {"question": [{"title": "t", "text": "x"}, ["a", 1], ("b",), {"c": "d"}, frozenset({"e"})]},
     {"question": 3.5},
     {"question": None},
     {"question": {"a": [1, None, True]}},

@@ -22,8 +22,9 @@ ALLOWED = {
     "runtime": ANYIO | {"structlog"},
     "runtime/testing": ANYIO | {"pytest"},
     "supervisors": ANYIO,
-    "engine": ANYIO | DATA,
-    "engine/lm": ANYIO | DATA | {"openai", "anthropic", "xllamacpp"},
+    "engine": ANYIO | DATA | {"numpy"},
+    "engine/types": ANYIO | DATA | {"jsonschema", "PIL", "soundfile"},
+    "engine/lm": ANYIO | DATA | {"openai", "anthropic", "numpy", "xllamacpp"},
     "legacy": ANYIO | DATA | {"orjson"},
     "legacy/worker": frozenset({"dspy", "pydantic"}),  # pydantic comes with dspy
     "router": ANYIO | DATA | {"hdrh", "openfeature", "prometheus_client", "yaml"},
@@ -35,8 +36,8 @@ ALLOWED = {
 
 ON_FIRST_USE = frozenset(
     {
-        *("anthropic", "click", "dspy", "hdrh", "openai", "openfeature", "rich", "structlog", "trio", "xllamacpp"),
-        *("prometheus_client", "pytest", "yaml"),
+        *("PIL", "anthropic", "click", "dspy", "hdrh", "jsonschema", "numpy", "openai", "openfeature", "prometheus_client"),
+        *("pytest", "rich", "soundfile", "structlog", "trio", "xllamacpp", "yaml"),
     }
 )
 """Third parties imported inside functions only (or for the type checker), because they are optional or slow."""
