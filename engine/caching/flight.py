@@ -7,6 +7,7 @@ waited for it: each doing it again would multiply the load on a provider that al
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
@@ -42,11 +43,21 @@ class SingleFlight(Generic[T]):
         self.shared = 0
         """Calls that got another call's result."""
 
-    async def run(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+    async def run(
+        self, key: Hashable, work: Callable[[], Awaitable[T]], *, patience: float = math.inf
+    ) -> tuple[T, bool]:
         """The result of `work()`, and whether it was another caller's.
+
+        Args:
+            patience: seconds to wait for another caller's work; how long one's own may take is up to `work`.
+
+        Raises:
+            TimeoutError: another caller's work took longer than that.
+            Whatever the work raised.
 
         Cancellation ends the wait; the work goes on for as long as its own caller does.
         """
+        latest = anyio.current_time() + patience
         while True:
             with self._lock:
                 flight = self._flights.get(key)
@@ -60,7 +71,10 @@ class SingleFlight(Generic[T]):
             if leads:
                 return await self._lead(key, flight, work), False
             assert event is not None
-            await event.wait()
+            with anyio.CancelScope(deadline=latest) as scope:
+                await event.wait()
+            if scope.cancelled_caught:
+                raise TimeoutError
             if flight.abandoned:
                 continue
             if flight.error is not None:

@@ -85,7 +85,15 @@ class AskingLM(BaseLM):
             flight = (id(cache), cache.cache_key(key, NOT_IN_KEYS))
         except Exception:
             return await ask()  # a request without a key is not kept either
-        completions, shared = await _flights.run(flight, ask)
+        timeout = seconds(options.get("timeout"))
+        try:
+            completions, shared = await _flights.run(flight, ask, patience=timeout)
+        except TimeoutError as error:
+            raise LMTimeoutError(
+                f"An equal call that was made before gave no answer within timeout={timeout:g} s of this one.",
+                model=self.model,
+                provider=self._provider.name,
+            ) from error
         return tuple(as_hit(completion) for completion in completions) if shared else completions
 
     def _cache_request(

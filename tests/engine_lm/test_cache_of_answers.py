@@ -130,6 +130,25 @@ async def test_when_the_caller_who_asks_goes_away_another_takes_over() -> None:
 
 
 @pytest.mark.usefixtures("memory_only")
+async def test_who_waits_for_an_equal_call_waits_no_longer_than_its_own_timeout() -> None:
+    release = anyio.Event()
+
+    async def slow(body: dict[str, Any]) -> AsyncIterator[bytes]:
+        await release.wait()
+        yield chat_answer("here")
+
+    async with scripted_server(slow) as server, lm_at(server.url) as lm:
+        async with anyio.create_task_group() as group:
+            group.start_soon(lm.acall, "hi")
+            while not server.bodies:
+                await anyio.sleep(0.01)
+            with pytest.raises(engine.LMTimeoutError, match="equal call"):
+                await lm.acall("hi", timeout=0.05)
+            release.set()
+        assert len(server.bodies) == 1
+
+
+@pytest.mark.usefixtures("memory_only")
 async def test_a_failure_is_not_kept() -> None:
     async def once(body: dict[str, Any]) -> AsyncIterator[bytes]:
         yield answer({"error": {"message": "no"}}, 500) if len(asked) == 0 else chat_answer("yes")
