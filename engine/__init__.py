@@ -45,6 +45,7 @@ from .errors import (
     is_retryable_lm_error,
 )
 from .errors import EngineError as DSPyError
+from .evaluation import Evaluate, EvaluationResult
 from .example import Completions, Example, Prediction
 from .inputs import check_inputs, required_inputs
 from .lm import LM, BaseLM, DummyLM
@@ -135,6 +136,8 @@ __all__ = [
     "Document",
     "DummyLM",
     "EngineError",
+    "Evaluate",
+    "EvaluationResult",
     "Example",
     "FieldValueError",
     "File",

@@ -62,9 +62,10 @@ PATHS: dict[str, tuple[str, ...]] = {
     "dsp": (),
     "dsp.utils": ("settings",),
     "dsp.utils.settings": ("settings",),
-    "evaluate": (),
-    "evaluate.evaluate": (),
-    "evaluate.metrics": (),
+    "evaluate": ("evaluation",),
+    "evaluate.auto_evaluation": ("evaluation.judged", "evaluation"),
+    "evaluate.evaluate": ("evaluation.evaluate", "evaluation.results", "evaluation"),
+    "evaluate.metrics": ("evaluation.metrics",),
     "experimental": (),
     "predict": ("predict", "modules"),
     "predict.aggregation": ("modules",),
@@ -120,7 +121,6 @@ _OTHER_NAMES = {
 }
 
 _OPTIMIZERS = "optimizers are not part of the native engine yet"
-_EVALUATION = "evaluation is not part of the native engine yet"
 _RETRIEVAL = "retrieval is not part of the native engine yet"
 _MODELS = "training and local serving of models stay with dspy"
 _EXPERIMENTAL = "it is experimental in dspy"
@@ -150,9 +150,6 @@ NOT_OFFERED: dict[str, str] = {
             "propose",
         ),
         _OPTIMIZERS,
-    ),
-    **dict.fromkeys(
-        ("Evaluate", "EvaluationResult", "SemanticF1", "CompleteAndGrounded", "answer_exact_match"), _EVALUATION
     ),
     **dict.fromkeys(("ColBERTv2", "Embeddings", "EmbeddingsWithScores", "Retrieve", "datasets"), _RETRIEVAL),
     **dict.fromkeys(("Provider", "TrainingJob"), _MODELS),

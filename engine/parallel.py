@@ -98,11 +98,14 @@ class Parallel:
         if not self.return_failed_examples:
             return results
         for index, error in run.failed:
-            self.failed_examples.append(exec_pairs[index][1])
+            self.failed_examples.append(self._failed_item(exec_pairs[index]))
             self.exceptions.append(error)
         return results, self.failed_examples, self.exceptions
 
     aforward = acall
+
+    def _failed_item(self, pair: tuple[Any, Any]) -> Any:
+        return pair[1]
 
     async def _one(self, pair: tuple[Any, Any]) -> Any:
         program, example = pair
