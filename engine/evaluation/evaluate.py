@@ -155,10 +155,10 @@ class Evaluate:
             found, failed, errors = await scoring.acall(devset)  # pyright: ignore[reportArgumentType] - see _Scoring
         finally:
             progress.end()
-        results: list[Scored] = [
-            (example, *(one if one is not None else (Prediction(), self.failure_score)))
-            for example, one in zip(devset, found, strict=True)
-        ]
+        results: list[Scored] = []
+        for example, one in zip(devset, found, strict=True):
+            prediction, score = one if one is not None else (Prediction(), self.failure_score)
+            results.append((example, prediction, score))
         correct, total = sum(score for *_, score in results), len(devset)
         logger.info(f"Average Metric: {correct} / {total} ({round(100 * correct / total, 1)}%)")
         result = EvaluationResult(score=round(100 * correct / total, 2), results=results)

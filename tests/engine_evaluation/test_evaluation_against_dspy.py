@@ -39,7 +39,7 @@ def test_text_metrics_give_what_dspy_s_give(metric: str) -> None:
     for said in TEXTS:
         for right in TEXTS:
             assert ours(said, [right, "London"]) == theirs(said, [right, "London"]), (said, right)
-    for bad, said in (("Paris", "must be a list"), (("Paris",), "must be a list"), ([], "empty|arg")):
+    for bad, said in (("Paris", "must be a list"), (("Paris",), "must be a list"), ([], r"empty|arg")):
         with pytest.raises(ValueError, match=said) as expected:
             theirs("Paris", bad)
         with pytest.raises(ValueError, match=said) as raised:
@@ -200,7 +200,7 @@ def test_it_logs_what_dspy_logs(caplog: pytest.LogCaptureFixture) -> None:
 )
 def test_bad_arguments_are_refused_in_dspy_s_words(bad: dict[str, Any]) -> None:
     def message(ns: Any) -> str:
-        with pytest.raises(ValueError, match="devset|return_outputs") as caught:
+        with pytest.raises(ValueError, match=r"devset|return_outputs") as caught:
             ns.Evaluate(metric=exact, **bad)(lambda **_: None)
         return str(caught.value)
 
