@@ -65,6 +65,15 @@ from .modules import (
     Refine,
     majority,
 )
+from .optimizers import (
+    BootstrapFewShot,
+    BootstrapFewShotWithRandomSearch,
+    Ensemble,
+    KNNFewShot,
+    LabeledFewShot,
+    Teleprompter,
+)
+from .optimizers import BootstrapFewShotWithRandomSearch as BootstrapRS
 from .parallel import Parallel
 from .predict import Predict
 from .sandbox import (
@@ -121,6 +130,9 @@ __all__ = [
     "BaseLM",
     "BaseModule",
     "BestOfN",
+    "BootstrapFewShot",
+    "BootstrapFewShotWithRandomSearch",
+    "BootstrapRS",
     "Cache",
     "ChainOfThought",
     "ChatAdapter",
@@ -136,6 +148,7 @@ __all__ = [
     "Document",
     "DummyLM",
     "EngineError",
+    "Ensemble",
     "Evaluate",
     "EvaluationResult",
     "Example",
@@ -147,6 +160,7 @@ __all__ = [
     "InputField",
     "Installed",
     "JSONAdapter",
+    "KNNFewShot",
     "LMAuthError",
     "LMBillingError",
     "LMConfigurationError",
@@ -161,6 +175,7 @@ __all__ = [
     "LMUnexpectedError",
     "LMUnsupportedFeatureError",
     "LMUnsupportedModelError",
+    "LabeledFewShot",
     "LocalInterpreter",
     "MissingExtra",
     "MissingInputError",
@@ -190,6 +205,7 @@ __all__ = [
     "SignatureMeta",
     "StateMismatchError",
     "SyncInsideLoopError",
+    "Teleprompter",
     "Tool",
     "ToolCallResults",
     "ToolCalls",

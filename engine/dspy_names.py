@@ -99,7 +99,13 @@ PATHS: dict[str, tuple[str, ...]] = {
     "streaming.messages": (),
     "streaming.streamify": (),
     "streaming.streaming_listener": (),
-    "teleprompt": (),
+    "teleprompt": ("optimizers",),
+    "teleprompt.bootstrap": ("optimizers",),
+    "teleprompt.ensemble": ("optimizers",),
+    "teleprompt.knn_fewshot": ("optimizers",),
+    "teleprompt.random_search": ("optimizers",),
+    "teleprompt.teleprompt": ("optimizers",),
+    "teleprompt.vanilla": ("optimizers",),
     "utils": ("callbacks",),
     "utils.asyncify": ("sync",),
     "utils.callback": ("callbacks",),
@@ -120,7 +126,7 @@ _OTHER_NAMES = {
     ("primitives.module", "set_attribute_by_name"): "paths:set_at",
 }
 
-_OPTIMIZERS = "optimizers are not part of the native engine yet"
+_OPTIMIZERS = "this optimizer is not part of the native engine yet"
 _RETRIEVAL = "retrieval is not part of the native engine yet"
 _MODELS = "training and local serving of models stay with dspy"
 _EXPERIMENTAL = "it is experimental in dspy"
@@ -131,21 +137,14 @@ NOT_OFFERED: dict[str, str] = {
         (
             "AvatarOptimizer",
             "BetterTogether",
-            "BootstrapFewShot",
             "BootstrapFewShotWithOptuna",
-            "BootstrapFewShotWithRandomSearch",
             "BootstrapFinetune",
-            "BootstrapRS",
             "COPRO",
-            "Ensemble",
             "GEPA",
             "GRPO",
             "InferRules",
-            "KNNFewShot",
-            "LabeledFewShot",
             "MIPROv2",
             "SIMBA",
-            "Teleprompter",
             "bootstrap_trace_data",
             "propose",
         ),
