@@ -13,10 +13,12 @@ provider's SDK.
 from .actors import ProgramActor
 from .adapters import Adapter, BAMLAdapter, ChatAdapter, JSONAdapter, TwoStepAdapter, XMLAdapter
 from .base_module import BaseModule, Parameter
-from .caching import Cache, configure_cache, request_cache
+from .bridges import asyncify, syncify
+from .caching import Cache, configure_cache, live_cache_attribute, request_cache
 from .callbacks import BaseCallback
 from .dspy_names import Installed, NotOffered, install_as
 from .dspy_names import missing as __getattr__  # noqa: F401 - asked for what is not below
+from .embedder import Embedder
 from .errors import (
     AdapterError,
     AdapterParseError,
@@ -25,13 +27,16 @@ from .errors import (
     FieldValueError,
     LMAuthError,
     LMBillingError,
+    LMCollectionLimitError,
     LMConfigurationError,
     LMError,
     LMInvalidRequestError,
+    LMLockTimeoutError,
     LMNotConfiguredError,
     LMProviderError,
     LMRateLimitError,
     LMServerError,
+    LMStreamAssemblyError,
     LMTimeoutError,
     LMTransportError,
     LMUnexpectedError,
@@ -39,7 +44,9 @@ from .errors import (
     LMUnsupportedModelError,
     MissingExtra,
     MissingInputError,
+    PickleRefused,
     SignatureError,
+    StateFileError,
     StateMismatchError,
     SyncInsideLoopError,
     is_retryable_lm_error,
@@ -48,8 +55,8 @@ from .errors import EngineError as DSPyError
 from .evaluation import Evaluate, EvaluationResult
 from .example import Completions, Example, Prediction
 from .inputs import check_inputs, required_inputs
-from .lm import LM, BaseLM, DummyLM
-from .lm.history import inspect_history
+from .lm import LM, BaseLM, DummyLM, Price, TrainingJob, inspect_history, lm15
+from .lm import TrainingProvider as Provider
 from .logs import configure_dspy_loggers, disable_logging, enable_logging
 from .module import Module
 from .modules import (
@@ -87,8 +94,9 @@ from .sandbox import (
     SandboxUnavailableError,
     resolve_interpreter_factory,
 )
+from .sandbox.serializable import SandboxSerializable
 from .saved_state import load
-from .settings import Settings, configure, context, settings
+from .settings import Settings, configure, context, load_settings, settings
 from .signatures import (
     InputField,
     OldField,
@@ -101,6 +109,7 @@ from .signatures import (
     infer_prefix,
     make_signature,
 )
+from .streaming import StatusMessage, StatusMessageProvider, StreamListener, StreamResponse, streamify
 from .types import (
     Audio,
     Citations,
@@ -116,6 +125,8 @@ from .types import (
     Type,
 )
 from .usage import UsageTracker, track_usage
+
+live_cache_attribute(__name__)
 
 __all__ = [
     "KNN",
@@ -147,6 +158,7 @@ __all__ = [
     "DSPyError",
     "Document",
     "DummyLM",
+    "Embedder",
     "EngineError",
     "Ensemble",
     "Evaluate",
@@ -163,13 +175,16 @@ __all__ = [
     "KNNFewShot",
     "LMAuthError",
     "LMBillingError",
+    "LMCollectionLimitError",
     "LMConfigurationError",
     "LMError",
     "LMInvalidRequestError",
+    "LMLockTimeoutError",
     "LMNotConfiguredError",
     "LMProviderError",
     "LMRateLimitError",
     "LMServerError",
+    "LMStreamAssemblyError",
     "LMTimeoutError",
     "LMTransportError",
     "LMUnexpectedError",
@@ -188,31 +203,42 @@ __all__ = [
     "OutputField",
     "Parallel",
     "Parameter",
+    "PickleRefused",
     "Predict",
     "Prediction",
+    "Price",
     "ProgramActor",
     "ProgramOfThought",
+    "Provider",
     "PythonInterpreter",
     "ReAct",
     "ReActV2",
     "Reasoning",
     "Refine",
     "SandboxLimits",
+    "SandboxSerializable",
     "SandboxUnavailableError",
     "Settings",
     "Signature",
     "SignatureError",
     "SignatureMeta",
+    "StateFileError",
     "StateMismatchError",
+    "StatusMessage",
+    "StatusMessageProvider",
+    "StreamListener",
+    "StreamResponse",
     "SyncInsideLoopError",
     "Teleprompter",
     "Tool",
     "ToolCallResults",
     "ToolCalls",
+    "TrainingJob",
     "TwoStepAdapter",
     "Type",
     "UsageTracker",
     "XMLAdapter",
+    "asyncify",
     "check_inputs",
     "configure",
     "configure_cache",
@@ -225,12 +251,16 @@ __all__ = [
     "inspect_history",
     "install_as",
     "is_retryable_lm_error",
+    "lm15",
     "load",
+    "load_settings",
     "majority",
     "make_signature",
     "request_cache",
     "required_inputs",
     "resolve_interpreter_factory",
     "settings",
+    "streamify",
+    "syncify",
     "track_usage",
 ]

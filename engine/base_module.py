@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from .logs import engine_logger
-from .saved_state import StateMismatchError, pickle_refused, read_state, write_state
+from .pickles import PickleRefused
+from .saved_state import StateMismatchError, read_state, write_state
 
 __all__ = ["BaseModule", "Parameter"]
 
@@ -183,9 +184,9 @@ class BaseModule:
                     f"`path` must point to a directory without a suffix when `save_program=True`, but received: {path}. (And "
                     "dspex.engine does not save whole programs.)"
                 )
-            raise pickle_refused(
-                "save_program=True is not offered: the file would be a pickle. Save the state as .json and build the "
-                "program in code"
+            raise PickleRefused(
+                "save_program=True is not offered: the file would be a pickle, and loading one runs code from the file. Save "
+                "the state as .json and build the program in code."
             )
         write_state(path, self.dump_state(), fields=self._field_names())
 

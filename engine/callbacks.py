@@ -26,17 +26,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
+from .logs import engine_logger
 from .settings import settings
 
 __all__ = ["ACTIVE_CALL_ID", "BaseCallback", "active_callbacks", "bind_active_call_id", "with_callbacks"]
 
-logger = logging.getLogger("dspex.engine.callbacks")
+logger = engine_logger("dspex.engine.callbacks", dspy="dspy.utils.callback")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -145,7 +145,7 @@ class BaseCallback:
 
 def active_callbacks(instance: object) -> Sequence[Any]:
     """The callbacks that hear of `instance` here: the global ones, then its own. Empty for most programs."""
-    everyones: Sequence[Any] = settings.callbacks
+    everyones: Sequence[Any] = settings.get("callbacks")
     own: Sequence[Any] = getattr(instance, "callbacks", ())
     if not own:
         return everyones

@@ -36,29 +36,29 @@ DSPY_VERSION = "3.4.1"
 PATHS: dict[str, tuple[str, ...]] = {
     "adapters": ("adapters",),
     "adapters.base": ("adapters.base", "adapters"),
-    "adapters.baml_adapter": ("adapters",),
+    "adapters.baml_adapter": ("adapters.baml", "adapters"),
     "adapters.chat_adapter": ("adapters.chat", "adapters"),
     "adapters.json_adapter": ("adapters.json", "adapters"),
-    "adapters.two_step_adapter": ("adapters",),
-    "adapters.types": (),
-    "adapters.types.audio": (),
-    "adapters.types.base_type": (),
-    "adapters.types.citation": (),
-    "adapters.types.code": (),
-    "adapters.types.document": (),
-    "adapters.types.file": (),
-    "adapters.types.history": (),
-    "adapters.types.image": (),
-    "adapters.types.reasoning": (),
-    "adapters.types.tool": (),
+    "adapters.two_step_adapter": ("adapters.two_step",),
+    "adapters.types": ("types",),
+    "adapters.types.audio": ("types.audio",),
+    "adapters.types.base_type": ("types.base",),
+    "adapters.types.citation": ("types.citations",),
+    "adapters.types.code": ("types.code",),
+    "adapters.types.document": ("types.document",),
+    "adapters.types.file": ("types.file",),
+    "adapters.types.history": ("types.history",),
+    "adapters.types.image": ("types.image",),
+    "adapters.types.reasoning": ("types.reasoning",),
+    "adapters.types.tool": ("types.tool", "types.tool_calls"),
     "adapters.utils": ("adapters.values", "adapters.coerce", "adapters.annotation", "adapters"),
-    "adapters.xml_adapter": ("adapters",),
-    "clients": ("lm",),
-    "clients.base_lm": ("lm.base", "lm"),
-    "clients.cache": ("lm",),
-    "clients.embedding": ("lm",),
+    "adapters.xml_adapter": ("adapters.xml",),
+    "clients": ("lm", "caching"),
+    "clients.base_lm": ("lm.base", "lm.history"),
+    "clients.cache": ("caching",),
+    "clients.embedding": ("embedder",),
     "clients.lm": ("lm.client", "lm"),
-    "clients.provider": ("lm",),
+    "clients.provider": ("lm.training",),
     "dsp": (),
     "dsp.utils": ("settings",),
     "dsp.utils.settings": ("settings",),
@@ -66,15 +66,15 @@ PATHS: dict[str, tuple[str, ...]] = {
     "evaluate.auto_evaluation": ("evaluation.judged", "evaluation"),
     "evaluate.evaluate": ("evaluation.evaluate", "evaluation.results", "evaluation"),
     "evaluate.metrics": ("evaluation.metrics",),
-    "experimental": (),
-    "predict": ("predict", "modules"),
+    "experimental": ("types",),
+    "predict": ("predict", "modules", "parallel"),
     "predict.aggregation": ("modules",),
     "predict.best_of_n": ("modules",),
     "predict.chain_of_thought": ("modules",),
     "predict.code_act": ("modules",),
     "predict.knn": ("modules",),
     "predict.multi_chain_comparison": ("modules",),
-    "predict.parallel": ("modules",),
+    "predict.parallel": ("parallel",),
     "predict.parameter": ("base_module",),
     "predict.predict": ("predict", "value_types"),
     "predict.program_of_thought": ("modules",),
@@ -84,21 +84,22 @@ PATHS: dict[str, tuple[str, ...]] = {
     "predict.rlm": ("modules",),
     "primitives": ("module", "base_module", "example"),
     "primitives.base_module": ("base_module",),
-    "primitives.code_interpreter": (),
+    "primitives.code_interpreter": ("sandbox",),
     "primitives.example": ("example",),
-    "primitives.local_interpreter": (),
+    "primitives.local_interpreter": ("sandbox",),
     "primitives.module": ("module", "paths"),
     "primitives.prediction": ("example",),
-    "primitives.python_interpreter": (),
-    "primitives.sandbox_serializable": (),
+    "primitives.python_interpreter": ("sandbox",),
+    "primitives.sandbox_serializable": ("sandbox.serializable",),
     "retrievers": (),
     "signatures": ("signatures",),
     "signatures.field": ("signatures.fields", "signatures"),
     "signatures.signature": ("signatures.signature", "signatures"),
-    "streaming": (),
-    "streaming.messages": (),
-    "streaming.streamify": (),
-    "streaming.streaming_listener": (),
+    "lm15": ("lm.lm15",),
+    "streaming": ("streaming",),
+    "streaming.messages": ("streaming.messages",),
+    "streaming.streamify": ("streaming.streamify",),
+    "streaming.streaming_listener": ("streaming.listener",),
     "teleprompt": ("optimizers",),
     "teleprompt.bootstrap": ("optimizers",),
     "teleprompt.ensemble": ("optimizers",),
@@ -106,8 +107,8 @@ PATHS: dict[str, tuple[str, ...]] = {
     "teleprompt.random_search": ("optimizers",),
     "teleprompt.teleprompt": ("optimizers",),
     "teleprompt.vanilla": ("optimizers",),
-    "utils": ("callbacks",),
-    "utils.asyncify": ("sync",),
+    "utils": ("callbacks", "streaming"),
+    "utils.asyncify": ("bridges",),
     "utils.callback": ("callbacks",),
     "utils.callback_context": ("callbacks",),
     "utils.dummies": ("lm.dummy",),
@@ -115,20 +116,23 @@ PATHS: dict[str, tuple[str, ...]] = {
     "utils.inspect_history": ("lm.history",),
     "utils.logging_utils": ("logs",),
     "utils.saving": ("saved_state",),
-    "utils.syncify": ("sync",),
+    "utils.syncify": ("bridges",),
     "utils.usage_tracker": ("usage",),
 }
 """For each dotted path of dspy's, the modules of the engine that hold what dspy keeps there, beside the public names."""
 
 _OTHER_NAMES = {
     ("predict.predict", "serialize_object"): "saved_state:serializable",
+    ("clients.provider", "Provider"): "lm.training:TrainingProvider",
+    ("clients", "Provider"): "lm.training:TrainingProvider",
     ("utils.exceptions", "DSPyError"): "failure:EngineError",
+    ("utils", "pretty_print_history"): "lm.history:print_history",
+    ("utils.inspect_history", "pretty_print_history"): "lm.history:print_history",
     ("primitives.module", "set_attribute_by_name"): "paths:set_at",
 }
 
 _OPTIMIZERS = "this optimizer is not part of the native engine yet"
 _RETRIEVAL = "retrieval is not part of the native engine yet"
-_MODELS = "training and local serving of models stay with dspy"
 _EXPERIMENTAL = "it is experimental in dspy"
 _LITELLM = "the engine calls providers through their own SDKs; there is no litellm"
 
@@ -151,9 +155,8 @@ NOT_OFFERED: dict[str, str] = {
         _OPTIMIZERS,
     ),
     **dict.fromkeys(("ColBERTv2", "Embeddings", "EmbeddingsWithScores", "Retrieve", "datasets"), _RETRIEVAL),
-    **dict.fromkeys(("Provider", "TrainingJob"), _MODELS),
     **dict.fromkeys(("Flex",), _EXPERIMENTAL),
-    **dict.fromkeys(("enable_litellm_logging", "disable_litellm_logging", "lm15"), _LITELLM),
+    **dict.fromkeys(("enable_litellm_logging", "disable_litellm_logging"), _LITELLM),
 }
 """Public names of dspy that the engine does not have, and why."""
 
@@ -181,6 +184,9 @@ class DspyModule(types.ModuleType):
         vars(self).update(_root=root, _path=path)
         self.__path__: list[str] = []  # it may have modules below it, which only our finder finds
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _module, (vars(self)["_root"], vars(self)["_path"])
+
     def __getattr__(self, name: str) -> Any:
         root, path = vars(self)["_root"], vars(self)["_path"]
         below = f"{path}.{name}" if path else name
@@ -204,6 +210,13 @@ class DspyModule(types.ModuleType):
         if name in NOT_OFFERED:
             raise not_offered(name)
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} in dspex.engine", name=name, obj=self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # `dspy.cache = ...` replaces the engine's cache, and so must the same under another name.
+        if name == "cache" and not vars(self).get("_path", "?"):
+            setattr(sys.modules[_ENGINE], name, value)
+        else:
+            super().__setattr__(name, value)
 
     @property
     def __all__(self) -> list[str]:

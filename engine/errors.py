@@ -6,7 +6,10 @@
     │   │   └── LMNotConfiguredError
     │   ├── LMUnsupportedFeatureError
     │   ├── LMTransportError *
+    │   ├── LMLockTimeoutError *
+    │   ├── LMCollectionLimitError
     │   ├── LMUnexpectedError
+    │   │   └── LMStreamAssemblyError    a stream ended before its answer
     │   └── LMProviderError
     │       ├── LMAuthError
     │       ├── LMBillingError
@@ -20,6 +23,8 @@
     │   ├── AdapterParseError                the answer does not hold the signature's outputs
     │   └── FieldValueError (TypeError)      a value cannot be written into the prompt
     ├── MissingInputError (ValueError)       a request from outside lacks inputs
+    ├── PickleRefused (ValueError)           a pickle was asked for
+    ├── StateFileError (ValueError, KeyError)    a file is not a saved state
     ├── StateMismatchError (KeyError)        a saved state does not fit the program
     └── SyncInsideLoopError (RuntimeError)   a synchronous call on a running event loop
 
@@ -38,13 +43,16 @@ from .lm import (
     ContextWindowExceededError,
     LMAuthError,
     LMBillingError,
+    LMCollectionLimitError,
     LMConfigurationError,
     LMError,
     LMInvalidRequestError,
+    LMLockTimeoutError,
     LMNotConfiguredError,
     LMProviderError,
     LMRateLimitError,
     LMServerError,
+    LMStreamAssemblyError,
     LMTimeoutError,
     LMTransportError,
     LMUnexpectedError,
@@ -53,7 +61,8 @@ from .lm import (
     MissingExtra,
     is_retryable_lm_error,
 )
-from .saved_state import StateMismatchError
+from .pickles import PickleRefused
+from .saved_state import StateFileError, StateMismatchError
 from .signatures import SignatureError
 from .sync import SyncInsideLoopError
 
@@ -65,13 +74,16 @@ __all__ = [
     "FieldValueError",
     "LMAuthError",
     "LMBillingError",
+    "LMCollectionLimitError",
     "LMConfigurationError",
     "LMError",
     "LMInvalidRequestError",
+    "LMLockTimeoutError",
     "LMNotConfiguredError",
     "LMProviderError",
     "LMRateLimitError",
     "LMServerError",
+    "LMStreamAssemblyError",
     "LMTimeoutError",
     "LMTransportError",
     "LMUnexpectedError",
@@ -79,7 +91,9 @@ __all__ = [
     "LMUnsupportedModelError",
     "MissingExtra",
     "MissingInputError",
+    "PickleRefused",
     "SignatureError",
+    "StateFileError",
     "StateMismatchError",
     "SyncInsideLoopError",
     "is_retryable_lm_error",

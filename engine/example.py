@@ -29,17 +29,20 @@ class Example:
     """
 
     def __init__(self, base: Mapping[str, Any] | Example | None = None, **kwargs: Any) -> None:
-        self._store: dict[str, Any] = {}
-        self._demos: list[Any] = []
-        self._input_keys: set[str] | None = None
+        self._store: dict[str, Any]
+        self._demos: list[Any]
+        self._input_keys: set[str] | None
+        store: dict[str, Any] = {}
+        marked: set[str] | None = None
         if base and isinstance(base, type(self)):
-            self._store = base._store.copy()
+            store = base._store.copy()
             marked = getattr(base, "_input_keys", None)  # a Prediction has none
-            if marked is not None:
-                self._input_keys = set(marked)
+            marked = None if marked is None else set(marked)
         elif base and isinstance(base, dict):
-            self._store = base.copy()
-        self._store.update(kwargs)
+            store = base.copy()
+        store.update(kwargs)
+        # Not by assignment: `__setattr__` decides each time whether it is a field, and every prediction is made here.
+        vars(self).update(_store=store, _demos=[], _input_keys=marked)
 
     def __getattr__(self, key: str) -> Any:
         # Reached only when normal lookup failed. During copying and unpickling `_store` itself may not be there yet.
@@ -163,10 +166,11 @@ class Prediction(Example):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        del self._demos
-        del self._input_keys
-        self._completions: Completions | None = None
-        self._lm_usage: dict[str, dict[str, Any]] | None = None
+        self._completions: Completions | None
+        self._lm_usage: dict[str, dict[str, Any]] | None
+        own = vars(self)
+        del own["_demos"], own["_input_keys"]
+        own.update(_completions=None, _lm_usage=None)
 
     @classmethod
     def from_completions(
@@ -178,9 +182,14 @@ class Prediction(Example):
             list_or_dict: one mapping per candidate, or one list per field.
             signature: kept on `completions.signature`.
         """
-        made = cls()
-        made._completions = Completions(list_or_dict, signature=signature)
-        made._store = {key: values[0] for key, values in made._completions.items()}
+        # A predictor makes one at each call; only a subclass may have anything to do in its constructor.
+        made = cast("Self", Prediction.__new__(Prediction)) if cls is Prediction else cls()
+        completions = Completions(list_or_dict, signature=signature)
+        vars(made).update(
+            _completions=completions,
+            _lm_usage=None,
+            _store={key: values[0] for key, values in completions._completions.items()},  # pyright: ignore[reportPrivateUsage]
+        )
         return made
 
     @property
@@ -254,6 +263,9 @@ class Completions:
             for row in list_or_dict:
                 for key, value in row.items():
                     columns.setdefault(key, []).append(value)
+            if len(list_or_dict) == 1:
+                self._completions = columns  # nothing to compare
+                return
         else:
             columns = cast("dict[str, list[Any]]", list_or_dict)
         if not all(isinstance(values, list) for values in columns.values()):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -19,6 +19,7 @@ caller at the next call it makes.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import FunctionType
@@ -104,7 +105,10 @@ class Module(BaseModule, metaclass=_ModuleMeta):
         if forward is None:
             if getattr(self, "aforward", None) is None:
                 raise self._nothing_to_run("forward")
-            return run_sync(self._acall, args, kwargs)
+            if type(self).acall is not Module.acall:
+                return run_sync(self.acall, *args, **kwargs)
+            # The callbacks have been told by this call; a second time would be one too many.
+            return run_sync(inspect.unwrap(Module.acall), self, *args, **kwargs)
         with settings.context(caller_modules=self._callers()):
             if not self._counts_usage():
                 return forward(*args, **kwargs)
@@ -116,9 +120,6 @@ class Module(BaseModule, metaclass=_ModuleMeta):
     @with_callbacks
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program. Cancellation reaches the LM request in flight."""
-        return await self._acall(args, kwargs)
-
-    async def _acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         aforward = getattr(self, "aforward", None)
         if aforward is None:
             forward = forward_of(self)
@@ -139,11 +140,11 @@ class Module(BaseModule, metaclass=_ModuleMeta):
         )
 
     def _callers(self) -> list[Module]:
-        return [*(settings.caller_modules or ()), self]
+        return [*(settings.get("caller_modules") or ()), self]
 
     def _counts_usage(self) -> bool:
         """Only the outermost module of a tracked call opens a tracker; the inner ones count into it."""
-        return bool(settings.track_usage) and settings.usage_tracker is None
+        return bool(settings.get("track_usage")) and settings.get("usage_tracker") is None
 
     def _set_lm_usage(self, tokens: dict[str, dict[str, Any]], output: object) -> None:
         candidate: object = output

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
-from .adapters import ChatAdapter
+from .adapters import ChatAdapter, run_adapter
 from .base_module import Parameter
 from .example import Prediction
 from .lm import BaseLM
@@ -57,15 +57,6 @@ def _inputs_of(specs: tuple[FieldSpec, ...]) -> _Inputs:
         typed=tuple(spec for spec in inputs if not dict(spec.extra).get("IS_TYPE_UNDEFINED", False)),
         needed=tuple(spec.name for spec in inputs if not allows_none(spec.annotation)),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    lm: BaseLM
-    config: dict[str, Any]
-    signature: type[Signature]
-    demos: Sequence[Any]
-    inputs: dict[str, Any]
 
 
 class Predict(Module, Parameter):
@@ -139,32 +130,46 @@ class Predict(Module, Parameter):
     async def aforward(self, **kwargs: Any) -> Prediction:
         """One request. Call `acall` instead, which also keeps history and usage."""
         record_trace = kwargs.pop("_trace", True)
-        call = self._prepared(kwargs)
-        adapter = settings.adapter or _DEFAULT_ADAPTER
-        completions = await adapter.acall(
-            call.lm, lm_kwargs=call.config, signature=call.signature, demos=call.demos, inputs=call.inputs
-        )
-        prediction = Prediction.from_completions(completions, signature=call.signature)
+        lm, config, signature, demos = self._prepared(kwargs)
+        adapter = settings.get("adapter") or _DEFAULT_ADAPTER
+        if settings.get("send_stream") is None:
+            completions = await run_adapter(adapter, lm, config, signature, demos, kwargs)
+        else:
+            with settings.context(**self._stream_settings()):
+                completions = await run_adapter(adapter, lm, config, signature, demos, kwargs)
+        prediction = Prediction.from_completions(completions, signature=signature)
         if record_trace:
-            self._trace(call.inputs, prediction)
+            self._trace(kwargs, prediction)
         return prediction
 
-    def _trace(self, inputs: Mapping[str, Any], prediction: Prediction) -> None:
-        trace = cast("list[Any] | None", settings.trace)
-        limit: int = settings.max_trace_size
-        if trace is not None and limit > 0:
-            if len(trace) >= limit:
-                del trace[: len(trace) - limit + 1]
-            trace.append((self, dict(inputs), prediction))
+    def _stream_settings(self) -> dict[str, Any]:
+        """A program's stream carries this predictor's answer when no one listens in particular, or someone to this."""
+        listeners: Sequence[Any] = settings.get("stream_listeners") or ()
+        if not listeners or any(listener.predict is self for listener in listeners):
+            return {"caller_predict": self}
+        return {"send_stream": None}
 
-    def _prepared(self, kwargs: dict[str, Any]) -> _Call:
+    def _trace(self, inputs: Mapping[str, Any], prediction: Prediction) -> None:
+        trace = cast("list[Any] | None", settings.get("trace"))
+        if trace is None:
+            return
+        limit: int = settings.get("max_trace_size")
+        if limit <= 0:
+            return
+        if len(trace) >= limit:
+            # Moving 10,000 entries by one place costs more than a whole call does otherwise: drop a hundredth at once.
+            del trace[: len(trace) - limit + max(1, limit // 100)]
+        trace.append((self, dict(inputs), prediction))
+
+    def _prepared(self, kwargs: dict[str, Any]) -> tuple[BaseLM, dict[str, Any], type[Signature], Sequence[Any]]:
+        """LM, options, signature and demos of a call, taken out of `kwargs`; what is left there are the inputs."""
         if "new_signature" in kwargs:
             # dspy's error class
             raise AssertionError("new_signature is no longer a valid keyword argument. Pass signature=... instead.")
-        signature: type[Signature] = ensure_signature(kwargs.pop("signature", self.signature))
+        signature = ensure_signature(cast("type[Signature]", kwargs.pop("signature", self.signature)))
         demos: Sequence[Any] = kwargs.pop("demos", self.demos)
         config: dict[str, Any] = {**self.config, **kwargs.pop("config", {})}
-        lm = _usable_lm(kwargs.pop("lm", self.lm) or settings.lm)
+        lm = _usable_lm(kwargs.pop("lm", self.lm) or settings.get("lm"))
         _keep_candidates_apart(config, lm)
         predicted = kwargs.get("prediction")
         if isinstance(predicted, dict) and predicted.get("type") == "content" and "content" in predicted:  # pyright: ignore[reportUnknownMemberType]
@@ -175,7 +180,7 @@ class Predict(Module, Parameter):
             if spec.name not in kwargs:
                 kwargs[spec.name] = spec.default()
         _warn_of_inputs(kwargs, inputs)
-        return _Call(lm, config, signature, demos, kwargs)
+        return lm, config, signature, demos
 
     def _positional_args_message(self) -> str:
         names = list(self.signature.input_fields)
@@ -262,10 +267,12 @@ def _usable_lm(lm: object) -> BaseLM:
 
 def _keep_candidates_apart(config: dict[str, Any], lm: BaseLM) -> None:
     """Several candidates at temperature 0 would all be the same: dspy raises it to 0.7 then, and so do we."""
-    temperature = config.get("temperature") or lm.kwargs.get("temperature")
-    candidates = config.get("n") or lm.kwargs.get("n") or lm.kwargs.get("num_generations") or 1
-    if candidates > 1 and (temperature is None or temperature <= 0.15):
-        config["temperature"] = 0.7
+    defaults = lm.kwargs
+    candidates = config.get("n") or defaults.get("n") or defaults.get("num_generations") or 1
+    if candidates > 1:
+        temperature = config.get("temperature") or defaults.get("temperature")
+        if temperature is None or temperature <= 0.15:
+            config["temperature"] = 0.7
 
 
 def _warn_of_inputs(given: Mapping[str, Any], inputs: _Inputs) -> None:
@@ -276,7 +283,7 @@ def _warn_of_inputs(given: Mapping[str, Any], inputs: _Inputs) -> None:
             unknown,
             list(inputs.names),
         )
-    if settings.warn_on_type_mismatch:
+    if settings.get("warn_on_type_mismatch"):
         for spec in inputs.typed:
             value = given.get(spec.name)
             if value is not None and not fits(value, spec.annotation):

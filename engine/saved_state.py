@@ -19,14 +19,13 @@ from pydantic import BaseModel
 
 from .failure import EngineError
 from .logs import engine_logger
+from .pickles import PickleRefused
 
 __all__ = [
-    "PickleRefused",
     "StateFileError",
     "StateMismatchError",
     "get_dependency_versions",
     "load",
-    "pickle_refused",
     "read_state",
     "serializable",
     "write_state",
@@ -61,17 +60,6 @@ class StateFileError(EngineError, ValueError, KeyError):
         return self.message
 
 
-class PickleRefused(EngineError, ValueError):
-    """A pickle was asked for, to read or to write. The engine does neither: loading one runs code from the file."""
-
-    default_code = "pickle_refused"
-
-
-def pickle_refused(what: str) -> PickleRefused:
-    """The refusal of `what`, a sentence without its full stop."""
-    return PickleRefused(f"{what}. Loading pickles can run arbitrary code, which may be dangerous.")
-
-
 def get_dependency_versions() -> dict[str, str]:
     """What a state file says of the environment it was written in."""
     return dict(_DEPENDENCY_VERSIONS)
@@ -89,8 +77,9 @@ def load(path: str | os.PathLike[str], allow_pickle: bool = False) -> Any:
             "model. (dspex.engine does not load pickles at all: run this one in dspy itself, save its state as .json and "
             "load that with `program.load(...)`.)"
         )
-    raise pickle_refused(
-        f"dspex.engine does not load whole programs ({path}): build the program in code and load its .json state"
+    raise PickleRefused(
+        f"dspex.engine does not load whole programs ({path}), which are pickles: loading one runs code from the file. Build "
+        "the program in code and load its .json state."
     )
 
 

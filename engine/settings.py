@@ -13,13 +13,15 @@ any task may configure (dspy allows only the first).
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ContextDecorator
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["DEFAULT_CONFIG", "Configuration", "Settings", "configure", "context", "settings"]
+from .pickles import PickleRefused
+
+__all__ = ["DEFAULT_CONFIG", "Configuration", "Settings", "configure", "context", "load_settings", "settings"]
 
 DEFAULT_CONFIG: Mapping[str, Any] = {
     "lm": None,
@@ -115,23 +117,58 @@ class Settings:
         """As `copy()`."""
         return self.copy()
 
-    def configure(self, **values: Any) -> None:
+    def configure(self, **kwargs: Any) -> None:
         """Change the process-wide defaults. Allowed from any thread and any task; the last one wins, key by key."""
-        _defaults.update(values)
+        _defaults.update(kwargs)
 
-    @contextmanager
-    def context(self, **values: Any) -> Generator[None, None, None]:
-        """Override settings inside a `with` block, for this task and the tasks started in it."""
-        token = _overrides.set({**_overrides.get(), **values})
-        try:
-            yield
-        finally:
-            _overrides.reset(token)
+    def context(self, **kwargs: Any) -> AbstractContextManager[None]:
+        """Override settings inside a `with` block, for this task and the tasks started in it. Also a decorator."""
+        return _Override(kwargs)
+
+    def save(
+        self, path: str, modules_to_serialize: list[str] | None = None, exclude_keys: list[str] | None = None
+    ) -> None:
+        """dspy pickles its settings to a file. Always refused here.
+
+        Raises:
+            PickleRefused: (a ValueError) always.
+        """
+        raise PickleRefused(
+            f"dspex.engine does not save settings ({path}): the file would be a pickle, and loading one runs code from the "
+            "file. Build them in code."
+        )
+
+    @classmethod
+    def load(cls, path: str, allow_pickle: bool = False) -> dict[str, Any]:
+        """The counterpart of `save`. Raises as it does."""
+        raise PickleRefused(
+            "Loading .pkl files can run arbitrary code, which may be dangerous. Set `allow_pickle=True` if you trust the "
+            f"source of the file. (dspex.engine does not load pickled settings at all: {path}.)"
+        )
 
     def __repr__(self) -> str:
         return repr(self.copy())
 
 
+class _Override(ContextDecorator):
+    """A block under other settings. Every call of a module opens one: as a generator it would cost twice as much."""
+
+    __slots__ = ("_token", "_values")
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def _recreate_cm(self) -> _Override:  # each call of a decorated function is a block of its own
+        return _Override(self._values)
+
+    def __enter__(self) -> None:
+        self._token = _overrides.set({**_overrides.get(), **self._values})
+
+    def __exit__(self, *exc: object) -> None:
+        _overrides.reset(self._token)
+
+
 settings = Settings()
 configure = settings.configure
 context = settings.context
+load_settings = settings.load

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..signatures import SignatureMeta
+from ..stream_progress import fallback_scope
 from ..types import Type
 from .annotation import description
 from .base import Adapter, LanguageModel, Message
@@ -78,9 +79,11 @@ class ChatAdapter(Adapter):
         in `__context__`.
         """
         try:
-            return await super().acall(lm, lm_kwargs, signature, demos, inputs)
+            with fallback_scope() as progress:
+                return await super().acall(lm, lm_kwargs, signature, demos, inputs)
         except AdapterParseError as error:
-            if not self.use_json_adapter_fallback or self.fallback_class is None:
+            # What a reader has seen of the first answer cannot be taken back.
+            if progress.emitted or not self.use_json_adapter_fallback or self.fallback_class is None:
                 raise
             self._fallbacks += 1
             _log.info("The answer of %s could not be read by %s; asking again as JSON.", lm.model, type(self).__name__)

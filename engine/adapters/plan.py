@@ -72,9 +72,11 @@ class Plan:
         "system",
         "tool_calls",
         "tools",
+        "version",
     )
 
     def __init__(self, signature: SignatureMeta) -> None:
+        self.version = signature.version
         self.specs = signature.specs
         self.instructions = signature.instructions
         fields = [FieldPlan(spec) for spec in self.specs]
@@ -102,7 +104,7 @@ class Plan:
 
     def is_of(self, signature: SignatureMeta) -> bool:
         """Whether the plan is still that of the signature."""
-        return self.specs is signature.specs and self.instructions is signature.instructions
+        return self.version is signature.version
 
     def without(self, signature: SignatureMeta, names: tuple[str, ...]) -> SignatureMeta:
         """`signature`, whose plan this is, less some fields; the same class each time, so that it keeps its plan."""

@@ -11,7 +11,6 @@ cache of your own, subclass it and override `cache_key`, or `get` and `put`; the
 from __future__ import annotations
 
 import copy as copying
-import logging
 import math
 import os
 import threading
@@ -25,13 +24,14 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
+from ..logs import engine_logger
 from .disk import DiskStatistics, DiskStore
 from .keys import request_key
 from .values import UnknownTypeError, ValueCodec
 
 __all__ = ["Cache", "CacheStatistics", "MemoryCache"]
 
-logger = logging.getLogger("dspex.engine.caching")
+logger = engine_logger("dspex.engine.caching", dspy="dspy.clients.cache")
 
 _ATOMIC = (str, bytes, int, float, bool, type(None))
 

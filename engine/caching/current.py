@@ -6,6 +6,7 @@ may grow: `$DSPY_CACHE_LIMIT` bytes, default 3e10.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
@@ -92,6 +93,10 @@ def configure_cache(
 
 class _WithCache(ModuleType):
     """A module whose attribute `cache` is the cache in use, for reading and for replacing."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # cloudpickle knows modules by their exact class only, and a pickled program refers to this one.
+        return importlib.import_module, (self.__name__,)
 
     @property
     def cache(self) -> Cache:

@@ -12,15 +12,15 @@ from __future__ import annotations
 import copy as copying
 import functools
 import inspect
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
+from ..logs import engine_logger
 from .current import current_cache
 
 __all__ = ["request_cache"]
 
-logger = logging.getLogger("dspex.engine.caching")
+logger = engine_logger("dspex.engine.caching", dspy="dspy.clients.cache")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

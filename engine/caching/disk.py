@@ -10,7 +10,6 @@ When the stored bytes pass the limit, the entries stored longest ago go first.
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import threading
@@ -19,9 +18,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from ..logs import engine_logger
+
 __all__ = ["FILE_NAME", "DiskStatistics", "DiskStore"]
 
-logger = logging.getLogger("dspex.engine.caching")
+logger = engine_logger("dspex.engine.caching.disk", dspy="dspy.clients")
 
 FILE_NAME = "dspex-cache-v1.sqlite3"
 _BUSY = 2.0  # seconds to wait for another process that is writing; a call must not wait longer for its cache

@@ -152,7 +152,13 @@ def _format(body: dict[str, Any], request: ChatRequest) -> None:
     else:
         schema = wanted.get("json_schema", {}).get("schema") or wanted.get("schema")
     if not schema:
-        raise _unsupported("response_format={'type': 'json_object'} (this API binds only to a schema)", request)
+        raise LMUnsupportedFeatureError(
+            f"LM({request.label!r}) cannot send response_format={{'type': 'json_object'}}: the Messages API binds an "
+            "answer only to a schema. Give a json_schema, or leave it out.",
+            feature="response_format",
+            model=request.label,
+            provider="anthropic",
+        )
     body["output_config"] = {**body.get("output_config", {}), "format": {"type": "json_schema", "schema": schema}}
 
 

@@ -165,11 +165,11 @@ class BaseLM:
         answer = await self._answer(prompt, messages or None, options, kwargs)
         if not answer.cache_hit:
             self._count(answer.usage)
-        if not settings.disable_history:
+        if not settings.get("disable_history"):
             self.update_history(
                 history_entry(
                     self,
-                    prompt=prompt,
+                    prompt=prompt if answer.typed is None else None,
                     messages=messages,
                     kwargs=kwargs,
                     response=answer.response,
@@ -219,7 +219,7 @@ class BaseLM:
             raise ValueError(f"n must be a positive integer, not {n!r}")
 
     def _count(self, usage: Mapping[str, object]) -> None:
-        tracker = cast("UsageTracker | None", settings.usage_tracker)
+        tracker = cast("UsageTracker | None", settings.get("usage_tracker"))
         if tracker is not None:
             tracker.add_usage(self.model, usage)
 

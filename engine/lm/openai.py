@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -136,6 +136,37 @@ class OpenAIProvider:
                 error, provider=self.name, model=request.label, base_url=str(client.base_url), secrets=secrets
             )
             raise made from cause_of(error, secrets=secrets)
+
+    async def embed(self, client: AsyncOpenAI, request: ChatRequest, texts: Sequence[str]) -> list[list[float]]:
+        """One POST to /embeddings: a vector for each text, in their order.
+
+        Raises:
+            LMError: of the class that fits.
+        """
+        secrets = (client.api_key,) if client.api_key != _PLACEHOLDER_KEY else ()
+        options = dict(request.options)
+        try:
+            answer: Any = await cast("Any", client).embeddings.create(
+                model=request.model,
+                input=list(texts),
+                encoding_format=options.pop("encoding_format", "float"),
+                extra_body=options or None,
+                **_transport(request),
+            )
+            found = sorted(items(answer, "data"), key=lambda item: read(item, "index", 0))
+            vectors = [list(read(item, "embedding", ())) for item in found]
+        except Exception as error:
+            made = lm_error(
+                error, provider=self.name, model=request.label, base_url=str(client.base_url), secrets=secrets
+            )
+            raise made from cause_of(error, secrets=secrets)
+        if len(vectors) != len(texts):
+            raise LMUnexpectedError(
+                f"Asked for {len(texts)} embeddings, the server answered with {len(vectors)}.",
+                model=request.label,
+                provider=self.name,
+            )
+        return vectors
 
     async def close(self, client: AsyncOpenAI) -> None:
         """Close the client's connection pool."""

@@ -15,55 +15,12 @@ prompt, and reads it for less. What is sent:
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 from .errors import LMUnsupportedFeatureError
+from .lm15.types import CacheConfig
 
 __all__ = ["CacheConfig", "anthropic_marks", "openai_prompt_cache"]
-
-
-@dataclass(frozen=True, slots=True)
-class CacheConfig:
-    """What the provider should keep of a prompt.
-
-    Attributes:
-        mode: "auto", or "off".
-        retention: "short" or "long", None for the provider's default.
-        key: helps a provider to route equal prefixes to the same machine.
-        prefix: "stable" keeps system and tools, "history" everything up to the last message.
-        prefix_until_index: keeps up to this message, counted without the system message.
-        resource: the id of a stored cache; neither provider here has those.
-    """
-
-    mode: str = "auto"
-    retention: str | None = None
-    key: str | None = None
-    prefix_until_index: int | None = None
-    prefix: str | None = None
-    resource: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("auto", "off"):
-            raise ValueError(f"unsupported cache mode: {self.mode}")
-        if self.retention not in (None, "short", "long"):
-            raise ValueError(f"unsupported cache retention: {self.retention}")
-        if self.prefix not in (None, "stable", "history"):
-            raise ValueError(f"unsupported cache prefix: {self.prefix}")
-        rest = (self.retention, self.key, self.prefix, self.prefix_until_index, self.resource)
-        if self.mode == "off" and any(value is not None for value in rest):
-            raise ValueError(
-                "CacheConfig(mode='off') cannot specify retention, key, prefix, prefix_until_index, or resource"
-            )
-        if self.prefix is not None and self.prefix_until_index is not None:
-            raise ValueError("CacheConfig cannot specify both prefix and prefix_until_index")
-        if self.prefix_until_index is not None and self.prefix_until_index < 0:
-            raise ValueError("prefix_until_index must be non-negative")
-
-    def as_state(self) -> dict[str, Any]:
-        """The fields that are set, as JSON data."""
-        names = ("mode", "retention", "key", "prefix_until_index", "prefix", "resource")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 def openai_prompt_cache(body: MutableMapping[str, Any], messages: Sequence[MutableMapping[str, Any]]) -> None:

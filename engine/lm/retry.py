@@ -48,11 +48,13 @@ async def retrying(
     retries: int,
     deadline: float = math.inf,
     backoff: Backoff | None = None,
+    may_repeat: Callable[[], bool] = lambda: True,
 ) -> T:
     """Await `attempt()` until it succeeds, its error is final, or the retries or the time are used up.
 
     Args:
         retries: how many times to try again after the first attempt; 0 means one attempt.
+        may_repeat: asked after a failure; False makes it final, as when part of the answer has been shown already.
         deadline: absolute `anyio.current_time()` seconds. An enclosing cancel scope that ends sooner counts instead.
 
     Raises:
@@ -66,7 +68,7 @@ async def retrying(
         try:
             return await attempt()
         except LMError as error:
-            if retry >= retries or not is_retryable_lm_error(error):
+            if retry >= retries or not is_retryable_lm_error(error) or not may_repeat():
                 raise
             delay = backoff.delay(retry, error.retry_after)
             latest = min(deadline, anyio.current_effective_deadline())

@@ -12,7 +12,6 @@ import functools
 import re
 import warnings
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, cast, get_origin
@@ -21,6 +20,7 @@ import pydantic
 from pydantic.fields import FieldInfo
 
 from .errors import FieldDeclarationError
+from .public import plain_field
 
 FieldKind = Literal["input", "output"]
 
@@ -134,7 +134,7 @@ class FieldSpec:
                 f"`field.json_schema_extra={given}`. Write `{name}: <type> = InputField()` or `OutputField()`.",
                 field=name,
             )
-        template = copy(info)
+        template = plain_field(info)
         if get_origin(annotation) is Annotated:
             template = FieldInfo.from_annotated_attribute(annotation, template)
             annotation = template.annotation
@@ -165,8 +165,7 @@ class FieldSpec:
 
     def to_info(self) -> FieldInfo:
         """The public form of the field: a new `FieldInfo` that belongs to the caller."""
-        info = FieldInfo() if self.template is None else copy(self.template)
+        info = FieldInfo() if self.template is None else plain_field(self.template)
         info.annotation = self.annotation
         info.json_schema_extra = dict(self.extra)
-        info.metadata = list(info.metadata)
         return info

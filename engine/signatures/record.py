@@ -1,7 +1,7 @@
 """The state of one signature class: its specs, and its public fields once someone has asked for them.
 
 Specs are what the engine works with; the `FieldInfo`s are what programs read and, since dspy lets them, edit in place.
-An edit is noticed when the specs are next asked for: they are then made anew from the fields.
+An edit is told (`public.py`), and when the specs are next asked for they are made anew from the fields.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ import pydantic
 from pydantic.fields import FieldInfo
 
 from .fields import FieldSpec
+from .public import PublicField
 
 
 class Record:
     """Belongs to one signature class."""
 
-    __slots__ = ("_infos", "_model", "_ordered", "_seen", "_specs", "instructions")
+    __slots__ = ("_edited", "_infos", "_model", "_ordered", "_specs", "instructions", "version")
 
     def __init__(self, specs: tuple[FieldSpec, ...]) -> None:
         self._specs = specs
         self._ordered = _inputs_first(specs)
         self._infos: dict[str, FieldInfo] | None = None
-        # For each spec, its public field and the options that field had when the spec was last true.
-        self._seen: list[tuple[FieldInfo, dict[str, Any]]] = []
+        self._edited = False
+        self.version: object = specs
+        """Replaced at every edit."""
         self._model: type[pydantic.BaseModel] | None = None
         self.instructions: tuple[str, str] = ("", "")
         """The docstring of the class, and the same without its indentation."""
@@ -35,25 +37,30 @@ class Record:
 
     def ordered(self) -> tuple[FieldSpec, ...]:
         """The specs, inputs first. The same tuple object for as long as nothing was edited."""
-        if self._infos is not None:
-            for spec, (info, options) in zip(self._specs, self._seen, strict=True):
-                if info.annotation is not spec.annotation or info.json_schema_extra != options:
-                    self._read_back()
-                    break
+        if self._edited:
+            self._read_back()
         return self._ordered
+
+    def current(self) -> object:
+        """The version that fits what the program has made of the fields."""
+        if self._edited:
+            self._read_back()
+        return self.version
 
     def declared(self) -> tuple[FieldSpec, ...]:
         """The specs in the order of declaration."""
-        self.ordered()
+        if self._edited:
+            self._read_back()
         return self._specs
 
     def public(self) -> dict[str, FieldInfo]:
         """The public fields in the order of declaration; always the same objects."""
         if self._infos is None:
-            infos = {spec.name: spec.to_info() for spec in self._specs}
-            self._seen = [(infos[spec.name], dict(spec.extra)) for spec in self._specs]
-            self._infos = infos
+            self._infos = {spec.name: PublicField(spec.to_info(), self._note_edit) for spec in self._specs}
         return self._infos
+
+    def _note_edit(self) -> None:
+        self._edited = True
 
     def model(self, make: Callable[[tuple[FieldSpec, ...]], type[pydantic.BaseModel]]) -> type[pydantic.BaseModel]:
         """What `make` makes of the specs, made on first use and again after an edit."""
@@ -63,11 +70,16 @@ class Record:
         return self._model
 
     def _read_back(self) -> None:
-        pairs = list(zip(self._specs, self._seen, strict=True))
-        self._specs = tuple(FieldSpec.from_info(spec.name, info, info.annotation) for spec, (info, _) in pairs)
+        infos = self._infos or {}
+        self._specs = tuple(FieldSpec.from_info(name, info, info.annotation) for name, info in infos.items())
         self._ordered = _inputs_first(self._specs)
-        self._seen = [(info, dict(spec.extra)) for spec, (info, _) in zip(self._specs, self._seen, strict=True)]
         self._model = None
+        self.version = object()
+        # An edit that left a field without a prefix or a description has been given them: the program sees it.
+        for spec in self._specs:
+            if infos[spec.name].json_schema_extra != dict(spec.extra):
+                infos[spec.name].json_schema_extra = dict(spec.extra)
+        self._edited = False
 
 
 def _inputs_first(specs: tuple[FieldSpec, ...]) -> tuple[FieldSpec, ...]:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import pydantic
 from pydantic.fields import FieldInfo
@@ -85,6 +85,18 @@ class SignatureMeta(type(pydantic.BaseModel)):
     @property
     def __signature__(cls) -> inspect.Signature:
         return inspect.signature(make_signature) if cls is Signature else inspect.signature(cls.validator())
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "__doc__":
+            cls._record.version = object()
+
+    @property
+    def version(cls) -> object:
+        """An object that is replaced when fields or instructions are edited in place: what was worked out from the
+        signature holds as long as this is the same.
+        """
+        return cls._record.current()
 
     @property
     def specs(cls) -> tuple[FieldSpec, ...]:
@@ -275,6 +287,10 @@ class _StateKeyError(SignatureFormatError, KeyError):
     """dspy raises KeyError here; existing handlers keep working."""
 
 
+@overload
+def ensure_signature(signature: None, instructions: str | None = None) -> None: ...
+@overload
+def ensure_signature(signature: str | type[Signature], instructions: str | None = None) -> type[Signature]: ...
 def ensure_signature(signature: Any, instructions: str | None = None) -> Any:
     """A string becomes a signature; a signature (and None) is returned as it is.
 

@@ -250,8 +250,11 @@ async def test_tool_calls_come_back_beside_the_text(llmock):
 async def test_what_a_provider_has_no_equal_for_is_refused_by_name_and_not_sent(llmock):
     async with LM("anthropic/m", base_url=llmock.base_url("anthropic"), api_key=KEY) as lm:
         with pytest.raises(LMUnsupportedFeatureError) as caught:
-            await lm.acall("hi", response_format={"type": "json_object"}, tools=[{}])
-    assert caught.value.features == ["response_format", "tools"]
+            await lm.acall("hi", response_format={"type": "json_object"})
+        assert caught.value.features == ["response_format"]
+        with pytest.raises(LMUnsupportedFeatureError) as caught:
+            await lm.acall("hi", seed=3, logprobs=True)
+    assert caught.value.features == ["logprobs", "seed"]
     assert llmock.requests == []
 
 

@@ -274,9 +274,14 @@ def test_a_blocking_lm_of_ones_own_works_in_both_worlds() -> None:
             self.thread = threading.get_ident()
             return {"model": "m", "choices": [{"message": {"content": "[[ ## answer ## ]]\nx"}}], "usage": {}}
 
+    async def asynchronous() -> None:
+        assert (await engine.Predict("question -> answer").acall(question="x")).answer == "x"
+
     lm = Blocking("blocking")
     with engine.context(lm=lm):
         assert engine.Predict("question -> answer")(question="x").answer == "x"
+        assert lm.thread == threading.get_ident()  # its caller waits anyway
+        anyio.run(asynchronous)
     assert lm.thread != threading.get_ident()  # it may block; the loop it was called from may not
 
 
@@ -331,12 +336,10 @@ def test_every_setting_of_dspy_has_its_default(dspy: Any) -> None:
     assert dict(DEFAULT_CONFIG) == dict(THEIRS)
 
 
-def test_settings_whose_part_is_missing_are_refused_and_not_ignored() -> None:
-    with pytest.raises(NotImplementedError, match="callbacks"):
-        engine.configure(callbacks=[object()])
-    with pytest.raises(NotImplementedError, match="streaming"), engine.context(send_stream=object()):
-        pass
-    engine.configure(callbacks=[], send_stream=None)
+def test_every_setting_of_dspy_is_accepted() -> None:
+    with engine.context(send_stream=object(), stream_listeners=[object()], callbacks=[object()]):
+        assert len(engine.settings.callbacks) == 1
+    assert engine.settings.callbacks == []
 
 
 def test_inputs_a_program_cannot_do_without_are_known() -> None:

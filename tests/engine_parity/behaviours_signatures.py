@@ -456,3 +456,48 @@ def _scoped(ns: Any) -> Any:
         ns.Signature("a: Local -> b").fields["a"].annotation.__name__,
         ns.Predict("a: Local -> b").signature.fields["a"].annotation.__name__,
     ]
+
+
+def _in_place(ns: Any, edit: Callable[[Any], Any]) -> Any:
+    sig = ns.Signature("q -> a: int")
+    field = sig.fields["q"]
+    result = edit(field)
+    return result, repr(sig), sig.dump_state() if "prefix" in field.json_schema_extra else None, repr(field)
+
+
+BEHAVIOURS |= {
+    f"edit: {name}": (lambda ns, edit=edit: _in_place(ns, edit))
+    for name, edit in {
+        "update": lambda f: f.json_schema_extra.update(desc="new", other=1),
+        "pop": lambda f: f.json_schema_extra.pop("IS_TYPE_UNDEFINED"),
+        "delete": lambda f: f.json_schema_extra.__delitem__("IS_TYPE_UNDEFINED"),
+        "setdefault": lambda f: f.json_schema_extra.setdefault("more", 2),
+        "or": lambda f: f.json_schema_extra.__ior__({"desc": "or"}) and None,
+        "replace": lambda f: setattr(f, "json_schema_extra", {**f.json_schema_extra, "desc": "replaced"}),
+        "replace and edit": lambda f: (
+            setattr(f, "json_schema_extra", {**f.json_schema_extra}),
+            f.json_schema_extra.update(desc="edited again"),
+        ),
+        "annotation": lambda f: setattr(f, "annotation", list[int]),
+        "default": lambda f: setattr(f, "default", 3),
+        "description": lambda f: setattr(f, "description", "d"),
+        "a copy": lambda f: copy.copy(f).json_schema_extra["prefix"],
+        "a deep copy": lambda f: copy.deepcopy(f).json_schema_extra.update(desc="of the copy"),
+        "a pickle": lambda f: pickle.loads(pickle.dumps(f)).json_schema_extra,
+        "as JSON": lambda f: json.dumps(f.json_schema_extra),
+        "equality": lambda f: f.json_schema_extra == dict(f.json_schema_extra),
+        "its class": lambda f: (type(f).__name__, isinstance(f, pydantic.fields.FieldInfo)),
+        "its class's place": lambda f: type(f.json_schema_extra) is dict or isinstance(f.json_schema_extra, dict),
+    }.items()
+}
+
+
+def _taken_elsewhere(ns: Any) -> Any:
+    first = ns.Signature("q -> a")
+    second = ns.Signature({"z": first.fields["q"], "a": first.fields["a"]})
+    second.fields["z"].json_schema_extra["more"] = 1
+    third = first.append("x", first.fields["q"])
+    return repr(second), repr(third), "more" in first.fields["q"].json_schema_extra
+
+
+BEHAVIOURS |= {"edit: fields taken elsewhere": lambda ns: _taken_elsewhere(ns)[1:]}

@@ -26,6 +26,7 @@ ON_PURPOSE: dict[str, str] = {
     "signatures: the string 'a: Optional -> b'": _PYDANTIC,
     "signatures: the string 'a: Union -> b'": _PYDANTIC,
     "signatures: equals a pydantic model": "it is not equal; dspy fails by accident",
+    "signatures: edit: fields taken elsewhere": "in dspy two signatures share one field, and an edit in one shows in the other",
     "predict: trace": "dspy takes its own `_trace=False` for an unknown input and warns of it",
 }
 """What differs at all."""
