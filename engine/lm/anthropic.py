@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from .anthropic_messages import anthropic_call
 from .errors import LMError, LMNotConfiguredError, LMStreamAssemblyError, LMUnexpectedError
 from .extras import require
-from .refusals import cause_of, lm_error
+from .refusals import cause_of, lm_error, stream_error
 from .shapes import items, plain, read
+from .sse import events_of
 from .wire import Access, ChatRequest, Completion, Delta, Emit
 
 if TYPE_CHECKING:
@@ -110,14 +111,13 @@ class AnthropicProvider:
         if emit is None:
             return _completion(await client.messages.create(**call), request)
         answer = _MessageStream(request)
-        stream = await client.messages.create(stream=True, **call)
-        try:
-            async for event in stream:
+        async with events_of(client.messages.with_streaming_response.create(stream=True, **call)) as events:
+            async for event in events:
+                if event.get("type") == "error":
+                    raise stream_error(event.get("error"), provider=self.name, model=request.label)
                 delta = answer.add(event)
                 if delta is not None:
                     await emit(delta)
-        finally:
-            await stream.close()
         return _completion(answer.whole(), request)
 
     def _refusal(

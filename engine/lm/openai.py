@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
@@ -20,9 +19,10 @@ from .errors import LMError, LMNotConfiguredError, LMStreamAssemblyError, LMUnex
 from .extras import require
 from .json_schema import strict_json_schema
 from .prompt_cache import openai_prompt_cache
-from .refusals import cause_of, lm_error
+from .refusals import cause_of, lm_error, stream_error
 from .responses_shape import responses_body, responses_outputs
 from .shapes import items, plain, read
+from .sse import events_of
 from .wire import Access, ChatRequest, Completion, Delta, Emit
 
 if TYPE_CHECKING:
@@ -181,11 +181,12 @@ class OpenAIProvider:
             return self._chat_completion(await client.chat.completions.create(extra_body=body, **call), request)
         stream_options = body.pop("stream_options", None) or {"include_usage": True}
         answer = _ChatStream(request, self.name)
-        stream = await client.chat.completions.create(
+        streaming = client.chat.completions.with_streaming_response.create(
             stream=True, stream_options=stream_options, extra_body=body, **call
         )
-        async with _closing(stream) as chunks:
+        async with events_of(streaming) as chunks:
             async for chunk in chunks:
+                self._refuse_error(chunk, request)
                 for delta in answer.add(chunk):
                     await emit(delta)
         return self._chat_completion(answer.whole(), request)
@@ -232,11 +233,12 @@ class OpenAIProvider:
         else:
             answer, choice, finish, usage = None, None, None, None
             pieces: list[str] = []
-            stream = await client.completions.create(
+            streaming = client.completions.with_streaming_response.create(
                 stream=True, stream_options={"include_usage": True}, extra_body=body, **call
             )
-            async with _closing(stream) as chunks:
+            async with events_of(streaming) as chunks:
                 async for chunk in chunks:
+                    self._refuse_error(chunk, request)
                     answer = chunk
                     usage = read(chunk, "usage") or usage
                     for choice in items(chunk, "choices"):
@@ -275,19 +277,13 @@ class OpenAIProvider:
             return self._responses_completion(await client.responses.create(extra_body=body, **call), request)
         answer: Any = None
         calls: dict[object, int] = {}
-        stream = await client.responses.create(stream=True, extra_body=body, **call)
-        async with _closing(stream) as events:
+        streaming = client.responses.with_streaming_response.create(stream=True, extra_body=body, **call)
+        async with events_of(streaming) as events:
             async for event in events:
                 kind = read(event, "type", "")
+                self._refuse_error({"error": event} if kind == "error" else event, request)
                 if kind in ("response.completed", "response.incomplete", "response.failed"):
                     answer = read(event, "response")
-                elif kind == "error":
-                    raise LMUnexpectedError(
-                        f"The stream broke off with an error: {read(event, 'message')}",
-                        model=request.label,
-                        provider=self.name,
-                        provider_code=read(event, "code"),
-                    )
                 elif (delta := _responses_delta(kind, event, calls)) is not None:
                     await emit(delta)
         if answer is None:
@@ -295,6 +291,11 @@ class OpenAIProvider:
         made = self._responses_completion(answer, request)
         await emit(Delta(finish_reason=made.finish_reason or "stop", model=made.model))
         return made
+
+    def _refuse_error(self, event: Any, request: ChatRequest) -> None:
+        """An error in the middle of a stream, where there is no HTTP status to carry it."""
+        if read(event, "error") is not None:
+            raise stream_error(read(event, "error"), provider=self.name, model=request.label)
 
     def _responses_completion(self, answer: Any, request: ChatRequest) -> Completion:
         if not isinstance(read(answer, "output"), list):
@@ -435,15 +436,6 @@ def _must_be_whole(finish: str | None, text: str | None, request: ChatRequest, p
             model=request.label,
             provider=provider,
         )
-
-
-@asynccontextmanager
-async def _closing(stream: Any) -> AsyncIterator[Any]:
-    """An SDK's stream, whose connection is closed however the block ends."""
-    try:
-        yield stream
-    finally:
-        await stream.close()
 
 
 def _transport(request: ChatRequest) -> dict[str, Any]:

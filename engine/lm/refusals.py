@@ -10,6 +10,7 @@ from __future__ import annotations
 import email.utils
 import time
 from collections.abc import Mapping
+from typing import cast
 from urllib.parse import urlsplit, urlunsplit
 
 from .errors import (
@@ -28,7 +29,7 @@ from .errors import (
     LMUnsupportedModelError,
 )
 
-__all__ = ["cause_of", "lm_error", "retry_after_seconds", "shown_url"]
+__all__ = ["cause_of", "lm_error", "retry_after_seconds", "shown_url", "stream_error"]
 
 _TOO_LONG = ("context_length_exceeded", "context length", "context window", "prompt is too long", "maximum context")
 _NO_MONEY = ("insufficient_quota", "billing_error", "credit balance", "exceeded your current quota")
@@ -68,6 +69,33 @@ def lm_error(error: Exception, *, provider: str, model: str, base_url: str | Non
             provider=provider,
         )
     return _without(made, secrets)
+
+
+# What providers call an error that has no HTTP status, and the status it would have.
+_STATUS_OF_KIND = {
+    "api_error": 500,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "invalid_request_error": 400,
+    "not_found_error": 404,
+    "overloaded_error": 529,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "request_too_large": 413,
+    "server_error": 500,
+    "timeout_error": 504,
+}
+
+
+def stream_error(error: object, *, provider: str, model: str) -> LMProviderError:
+    """The engine's error for one that came in the middle of a stream. Its `status` is None: there was a 200 before."""
+    said = cast("Mapping[str, object]", error) if isinstance(error, Mapping) else {"message": str(error)}
+    names = [name for key in ("code", "type") if isinstance(name := said.get(key), str)]
+    status = next((_STATUS_OF_KIND[name] for name in names if name in _STATUS_OF_KIND), 500)
+    text = str(said.get("message") or "The stream broke off with an error.")[:_MESSAGE_LIMIT]
+    kind = _kind_of(status, f"{' '.join(names)} {text}".lower())
+    return kind(text, model=model, provider=provider, provider_code=next(iter(names), None))
 
 
 def cause_of(error: Exception, *, secrets: tuple[str, ...]) -> Exception | None:

@@ -2,16 +2,15 @@
 
 A reader takes the text of an answer as it comes and returns what is certainly the field's. What might still turn out to
 be the mark of the next field is held back, and no more than that. The pieces are those that dspy 3.4 gives for the same
-chunks, with two differences: a field whose whole mark comes within one chunk starts with that chunk and not with the
-next, and "[[" inside a value is text.
+chunks, but for four things: a field whose whole mark comes within one chunk starts with that chunk and not with the
+next; "[[" inside a value is text; the JSON of a value ends where the value ends, and not a few characters into the next
+key; and a brace inside a JSON text holds nothing back.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-
-from pydantic_core import from_json
 
 __all__ = ["ChatFieldReader", "FieldReader", "JSONFieldReader", "Piece", "XMLFieldReader"]
 
@@ -191,46 +190,56 @@ class XMLFieldReader(_MarkedFieldReader):
         )
 
 
-@dataclass(slots=True)
 class JSONFieldReader(FieldReader):
-    """`"name":`, up to the next key of the object or its end. The text is the JSON of the value, as it was written."""
+    """`"name":`, up to the comma or brace after the value. The text is the JSON of the value, as it was written.
 
-    _object: str = ""
+    The value is followed character by character, so that a brace in a text, or the next key, is never taken for what it
+    is not.
+    """
+
+    __slots__ = ("_depth", "_escaped", "_in_text")
 
     def __init__(self, name: str) -> None:
-        FieldReader.__init__(self, name, start=f'"{name}":', first='"')
-        self._object = ""
-
-    def _has_started(self) -> None:
-        self._object = "{" + self.start
+        super().__init__(name, start=f'"{name}":', first='"')
+        self._depth = 0
+        self._in_text = False
+        self._escaped = False
 
     def _whole_field(self, text: str) -> bool:
-        return False
+        if self.started or self._before:
+            return False
+        at = text.find(self.start)
+        return at >= 0 and JSONFieldReader(self.name)._end_in(text[at + len(self.start) :]) is not None
 
     def _may_be_end(self, text: str) -> bool:
-        return text.endswith(('"', '",', '" ', '"}')) or "}" in text
+        # Nothing here is in doubt; a lone quotation mark only waits for what it belongs to, as in dspy.
+        return text.endswith(('"', '",', '" ', '"}'))
 
     def _only_field(self, text: str) -> str:
         return text
 
     def _decided(self, ready: str | None, text: str) -> Piece | None:
-        self._object += text
-        if self._object.rstrip().endswith("}") and self._parses(partial=False) is not None:
+        end = self._end_in(text)
+        if end is not None:
             self.ended = True
-            last = self._flushed()
-            return Piece((ready or "") + last[: last.rfind("}")], True)
-        found = self._parses(partial=True)
-        if found is not None and len(found) > 1:
-            self.ended = True
-            last = self._flushed()
-            following = next(key for key in found if key != self.name)
-            at = last.find(following)
-            ready = (ready or "") + (last[:at] if at >= 0 else last)
-        return Piece(ready or "", self.ended) if ready or self.ended else None
+            held = (ready or "") + self._flushed()
+            return Piece(held[: len(held) - len(text) + end], True)
+        return Piece(ready, False) if ready else None
 
-    def _parses(self, *, partial: bool) -> dict[str, object] | None:
-        try:
-            found = from_json(self._object, allow_partial="trailing-strings" if partial else False)
-        except ValueError:
-            return None
-        return found if isinstance(found, dict) else None
+    def _end_in(self, text: str) -> int | None:
+        """Where the value ends in this text, which goes on from the last one; None when it does not."""
+        for index, character in enumerate(text):
+            if self._escaped:
+                self._escaped = False
+            elif self._in_text:
+                self._escaped = character == "\\"
+                self._in_text = character != '"'
+            elif character == '"':
+                self._in_text = True
+            elif character in "[{":
+                self._depth += 1
+            elif self._depth and character in "]}":
+                self._depth -= 1
+            elif not self._depth and character in ",}":
+                return index
+        return None
