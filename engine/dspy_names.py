@@ -131,7 +131,7 @@ _OTHER_NAMES = {
     ("primitives.module", "set_attribute_by_name"): "paths:set_at",
 }
 
-_OPTIMIZERS = "this optimizer is not part of the native engine yet"
+_OPTIMIZERS = "such optimizers are not part of the native engine yet"
 _RETRIEVAL = "retrieval is not part of the native engine yet"
 _EXPERIMENTAL = "it is experimental in dspy"
 _LITELLM = "the engine calls providers through their own SDKs; there is no litellm"
