@@ -35,7 +35,7 @@ ALLOWED = {
 ON_FIRST_USE = frozenset({"anthropic", "click", "dspy", "openai", "rich", "structlog", "trio", "xllamacpp"})
 """Third parties imported inside functions only (or for the type checker), because they are optional or slow."""
 
-LOADED_WHEN_PRESENT = frozenset({("runtime/backend/on_trio.py", "trio")})
+LOADED_WHEN_PRESENT = frozenset({("runtime/backend/on_trio.py", "trio"), ("cli/main.py", "click")})
 """Modules that are themselves imported on first use may import theirs at the top."""
 
 ALONE = "legacy/worker/"
