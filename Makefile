@@ -13,7 +13,7 @@ VENV ?= .venv
 CANDIDATES = $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
-RUN_EXTRAS = anthropic,legacy,local,openai,trio
+RUN_EXTRAS = anthropic,legacy,local,openai,openfeature,prometheus,trio,yaml
 INPUTS = pyproject.toml constraints.txt Makefile
 
 .DELETE_ON_ERROR:

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         SignatureProgram,
         legacy_pool_spec,
     )
-    from .router import Answer, Flags, FlagStore, RoutedProgram, Router, router_children
+    from .router import Answer, Dspex, Flags, FlagStore, ProgramSpec, RoutedProgram, Router, router_children
 
 __version__: Final = "0.1.0"
 
@@ -92,7 +92,9 @@ _HOMES: Final = {
         ),
         ".legacy",
     ),
-    **dict.fromkeys(("Answer", "FlagStore", "Flags", "RoutedProgram", "Router", "router_children"), ".router"),
+    **dict.fromkeys(
+        ("Answer", "Dspex", "FlagStore", "Flags", "ProgramSpec", "RoutedProgram", "Router", "router_children"), ".router"
+    ),
 }
 
 
@@ -119,6 +121,7 @@ __all__ = [
     "ChatAdapter",
     "Child",
     "Crash",
+    "Dspex",
     "Example",
     "FlagStore",
     "Flags",
@@ -135,6 +138,7 @@ __all__ = [
     "Predict",
     "Prediction",
     "ProgramActor",
+    "ProgramSpec",
     "Ref",
     "Refuse",
     "RoutedProgram",

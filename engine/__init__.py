@@ -14,7 +14,7 @@ from .actors import ProgramActor
 from .adapters import Adapter, BAMLAdapter, ChatAdapter, JSONAdapter, TwoStepAdapter, XMLAdapter
 from .base_module import BaseModule, Parameter
 from .bridges import asyncify, syncify
-from .caching import Cache, configure_cache, live_cache_attribute, request_cache
+from .caching import Cache, configure_cache, request_cache
 from .callbacks import BaseCallback
 from .dspy_names import Installed, NotOffered, install_as
 from .dspy_names import missing as __getattr__  # noqa: F401 - asked for what is not below
@@ -87,6 +87,7 @@ from .sandbox import (
     CodeExecutionError,
     CodeInterpreter,
     CodeInterpreterError,
+    DenoInterpreter,
     FinalOutput,
     LocalInterpreter,
     PythonInterpreter,
@@ -126,8 +127,6 @@ from .types import (
 )
 from .usage import UsageTracker, track_usage
 
-live_cache_attribute(__name__)
-
 __all__ = [
     "KNN",
     "LM",
@@ -156,6 +155,7 @@ __all__ = [
     "Completions",
     "ContextWindowExceededError",
     "DSPyError",
+    "DenoInterpreter",
     "Document",
     "DummyLM",
     "Embedder",

@@ -160,7 +160,16 @@ class BaseModule:
                 f"{', '.join(map(repr, (key for key in state if key != 'metadata')))}. Load it into the program it was "
                 "saved from."
             )
-        # A trial on a copy first: a bad entry must not leave half of the program changed.
+        # A bad entry must not leave half of the program changed. A predictor can say beforehand what it would take over;
+        # for a parameter that cannot, all is tried on a copy first.
+        if all(_prepares(parameter) for _, parameter in parameters):
+            prepared = [
+                parameter.prepared_state(state[name], allow_unsafe_lm_state=allow_unsafe_lm_state)
+                for name, parameter in parameters
+            ]
+            for take_over in prepared:
+                take_over()
+            return None
         for program in (self.deepcopy(), self):
             for name, parameter in program.named_parameters():
                 if isinstance(parameter, BaseModule):
@@ -205,7 +214,15 @@ class BaseModule:
     def _field_names(self) -> dict[str, list[str]]:
         """The fields of each predictor. Every parameter with a signature is one."""
         named = ((name, getattr(parameter, "signature", None)) for name, parameter in self.named_parameters())
-        return {name: list(signature.fields) for name, signature in named if signature is not None}
+        return {name: [spec.name for spec in signature.specs] for name, signature in named if signature is not None}
+
+
+def _prepares(parameter: object) -> bool:
+    """Whether `prepared_state` says what `load_state` does: a subclass may have changed the one and not the other."""
+    for cls in type(parameter).__mro__:
+        if "load_state" in vars(cls):
+            return "prepared_state" in vars(cls)
+    return False
 
 
 def _shallow(value: Any) -> Any:

@@ -49,6 +49,10 @@ _INTERPRETER_OPERATIONS = {
     "invoke_tool": "tool_call",
     "start": "startup",
     "shutdown": "shutdown",
+    "aexecute": "execute",
+    "ainvoke_tool": "tool_call",
+    "astart": "startup",
+    "ashutdown": "shutdown",
 }
 _ADAPTER_METHODS = ("format", "parse")
 

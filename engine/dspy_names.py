@@ -27,6 +27,8 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
+from .caching import live_cache_attribute
+
 __all__ = ["Installed", "NotOffered", "install_as", "not_offered"]
 
 _ENGINE = __name__.rpartition(".")[0]
@@ -51,7 +53,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "adapters.types.image": ("types.image",),
     "adapters.types.reasoning": ("types.reasoning",),
     "adapters.types.tool": ("types.tool", "types.tool_calls"),
-    "adapters.utils": ("adapters.values", "adapters.coerce", "adapters.annotation", "adapters"),
+    "adapters.utils": ("adapters.by_field_info", "adapters.values", "adapters.coerce", "adapters.annotation", "adapters"),
     "adapters.xml_adapter": ("adapters.xml",),
     "clients": ("lm", "caching"),
     "clients.base_lm": ("lm.base", "lm.history"),
@@ -71,25 +73,27 @@ PATHS: dict[str, tuple[str, ...]] = {
     "predict.aggregation": ("modules",),
     "predict.best_of_n": ("modules",),
     "predict.chain_of_thought": ("modules",),
-    "predict.code_act": ("modules",),
+    "predict.code_act": ("modules.code_act", "modules"),
     "predict.knn": ("modules",),
     "predict.multi_chain_comparison": ("modules",),
     "predict.parallel": ("parallel",),
     "predict.parameter": ("base_module",),
     "predict.predict": ("predict", "value_types"),
     "predict.program_of_thought": ("modules",),
-    "predict.react": ("modules",),
-    "predict.react_v2": ("modules",),
+    "predict.react": ("modules.react", "modules", "types"),
+    "predict.react_v2": ("modules.react_v2", "modules"),
     "predict.refine": ("modules",),
-    "predict.rlm": ("modules",),
+    "predict.rlm": ("modules.rlm", "modules.rlm_prompt", "modules"),
     "primitives": ("module", "base_module", "example"),
     "primitives.base_module": ("base_module",),
     "primitives.code_interpreter": ("sandbox",),
     "primitives.example": ("example",),
+    "primitives.facade": ("modules.facade", "sandbox.facade_source"),
     "primitives.local_interpreter": ("sandbox",),
     "primitives.module": ("module", "paths"),
     "primitives.prediction": ("example",),
     "primitives.python_interpreter": ("sandbox",),
+    "primitives.repl_types": ("sandbox.repl",),
     "primitives.sandbox_serializable": ("sandbox.serializable",),
     "retrievers": (),
     "signatures": ("signatures",),
@@ -107,14 +111,16 @@ PATHS: dict[str, tuple[str, ...]] = {
     "teleprompt.random_search": ("optimizers",),
     "teleprompt.teleprompt": ("optimizers",),
     "teleprompt.vanilla": ("optimizers",),
-    "utils": ("callbacks", "streaming"),
+    "utils": ("callbacks", "lm.dummy", "lm.dummy_vectors", "streaming.messages"),
     "utils.asyncify": ("bridges",),
     "utils.callback": ("callbacks",),
     "utils.callback_context": ("callbacks",),
-    "utils.dummies": ("lm.dummy",),
+    "utils.dummies": ("lm.dummy", "lm.dummy_vectors"),
     "utils.exceptions": ("errors",),
     "utils.inspect_history": ("lm.history",),
+    "utils.langchain_tool": ("types.tool",),
     "utils.logging_utils": ("logs",),
+    "utils.mcp": ("types.tool",),
     "utils.saving": ("saved_state",),
     "utils.syncify": ("bridges",),
     "utils.usage_tracker": ("usage",),
@@ -182,7 +188,7 @@ class DspyModule(types.ModuleType):
     def __init__(self, root: str, path: str) -> None:
         super().__init__(f"{root}.{path}" if path else root, f"dspy's `{path or 'dspy'}`, as far as the engine has it.")
         vars(self).update(_root=root, _path=path)
-        self.__path__: list[str] = []  # it may have modules below it, which only our finder finds
+        vars(self)["__path__"] = []  # it may have modules below it, which only our finder finds
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _module, (vars(self)["_root"], vars(self)["_path"])
@@ -329,3 +335,8 @@ def install_as(name: str = "dspy") -> Installed:
     sys.modules.pop(name, None)
     importlib.import_module(name)
     return Installed(name, finder)
+
+
+# A face holds no logic, and a module's attribute is a property only by its class: so it is given here, where the names
+# of dspy are.
+live_cache_attribute(_ENGINE)

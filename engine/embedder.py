@@ -92,6 +92,11 @@ class Embedder:
         vectors = numpy.array(rows, dtype=numpy.float32)
         return vectors[0] if isinstance(inputs, str) else vectors
 
+    async def aclose(self) -> None:
+        """Close the connections of a hosted model in the running event loop. A later call opens new ones."""
+        if self._lm is not None:
+            await self._lm.aclose()
+
     async def _batch(self, texts: list[str], keep: bool, options: dict[str, Any]) -> Iterable[Any]:
         if not isinstance(self.model, str):
             return await self._by_function(self.model, texts, keep, options)
@@ -114,7 +119,7 @@ class Embedder:
         self, function: Callable[..., Any], texts: list[str], keep: bool, options: dict[str, Any]
     ) -> Iterable[Any]:
         key = repr((texts, sorted(options.items(), key=repr)))
-        found = self._of_function.get(key) if keep else None
+        found = self._of_function.used(key) if keep else None
         if found is not None:
             return found
         if iscoroutinefunction(function) or alone_on_own_loop():

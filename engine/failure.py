@@ -15,7 +15,7 @@ class EngineError(Exception):
 
     Attributes:
         message: what went wrong and what to do about it, without the model prefix that `str()` adds.
-        code: stable short name of the error class, for metrics and logs.
+        code: stable short name of the error class, for metrics and logs; None for this class itself.
         model: the model asked, as written in `LM(...)`; None when no model is involved.
         provider: the provider asked, such as "openai".
         provider_code: the provider's own error code, when it sent one.
@@ -24,7 +24,7 @@ class EngineError(Exception):
         retry_after: seconds the provider asked to wait before the next attempt.
     """
 
-    default_code: str = "engine"
+    default_code: str | None = None
 
     def __init__(
         self,

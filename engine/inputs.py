@@ -13,7 +13,7 @@ from typing import Any
 from .failure import EngineError
 from .forward import forward_of
 from .module import Module
-from .modules import ChainOfThought
+from .modules import RLM, BestOfN, ChainOfThought, ProgramOfThought, ReAct, ReActV2, Refine
 from .predict import Predict
 from .value_types import allows_none
 
@@ -41,12 +41,15 @@ class MissingInputError(EngineError, ValueError):
 def required_inputs(program: Module) -> tuple[str, ...]:
     """The inputs without which `program` cannot be called, in order.
 
-    For a predictor: the inputs of its signature that have no default and do not admit None. For a module of the user's:
+    For a predictor or agent: the inputs of its signature that have no default and do not admit None. For `BestOfN` and
+    `Refine`: those of the program they run. For a module of the user's:
     the parameters of its `aforward` (or `forward`) that have no default; a bare `**kwargs` demands nothing.
     """
+    if isinstance(program, BestOfN | Refine):
+        return required_inputs(program.module)
     if isinstance(program, ChainOfThought):
         program = program.predict
-    if isinstance(program, Predict):
+    if isinstance(program, Predict | ReAct | ReActV2 | ProgramOfThought | RLM):
         return tuple(
             spec.name
             for spec in program.signature.specs

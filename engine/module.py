@@ -25,17 +25,20 @@ from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
+import anyio
+import anyio.to_thread
+
 from .base_module import BaseModule
 from .callbacks import with_callbacks
 from .example import Example, Prediction
 from .forward import Forward, forward_of
 from .lm.history import print_history
 from .logs import engine_logger
-from .off_loop import in_thread
 from .parallel import Parallel
 from .paths import set_at
 from .settings import settings
 from .sync import run_sync
+from .turns import take_turn
 from .usage import track_usage
 
 if TYPE_CHECKING:
@@ -120,12 +123,13 @@ class Module(BaseModule, metaclass=_ModuleMeta):
     @with_callbacks
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program. Cancellation reaches the LM request in flight."""
+        await take_turn()
         aforward = getattr(self, "aforward", None)
         if aforward is None:
             forward = forward_of(self)
             if forward is None:
                 raise self._nothing_to_run("aforward")
-            aforward = partial(in_thread, forward)
+            aforward = partial(_in_thread, forward)
         with settings.context(caller_modules=self._callers()):
             if not self._counts_usage():
                 return await aforward(*args, **kwargs)
@@ -156,6 +160,40 @@ class Module(BaseModule, metaclass=_ModuleMeta):
             logger.warning(
                 "Failed to set LM usage. Please return `dspy.Prediction` object from dspy.Module to enable usage tracking."
             )
+
+    # -- many calls --------------------------------------------------------------------------------------------------------
+
+    def batch(
+        self,
+        examples: Sequence[Example],
+        num_threads: int | None = None,
+        max_errors: int | None = None,
+        return_failed_examples: bool = False,
+        provide_traceback: bool | None = None,
+        disable_progress_bar: bool = False,
+        timeout: float = 120,
+        straggler_limit: int = 3,
+    ) -> Any:
+        """`abatch` from synchronous code."""
+        parallel = Parallel(
+            num_threads=num_threads,
+            max_errors=max_errors,
+            return_failed_examples=return_failed_examples,
+            provide_traceback=provide_traceback,
+            disable_progress_bar=disable_progress_bar,
+            timeout=timeout,
+            straggler_limit=straggler_limit,
+        )
+        return parallel([(self, example.inputs()) for example in examples])
+
+    async def abatch(self, examples: Sequence[Example], **options: Any) -> Any:
+        """Run the program over the inputs of many examples, some at a time.
+
+        Args:
+            **options: those of `Parallel`, which also says what is returned and raised.
+        """
+        parallel = Parallel(**options)
+        return await parallel.acall([(self, example.inputs()) for example in examples])
 
     # -- its predictors -----------------------------------------------------------------------------------------------------
 
@@ -232,3 +270,13 @@ class Module(BaseModule, metaclass=_ModuleMeta):
 
     def __repr__(self) -> str:
         return "\n".join(f"{name} = {predictor}" for name, predictor in self.named_predictors())
+
+
+async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run a synchronous `forward` off the loop. Cancelled, it waits for the thread, whose call in flight is cancelled.
+
+    Each has a place of its own among the threads: what it calls may need threads too, and would wait for ever for
+    places that its callers hold.
+    """
+    call = partial(function, *args, **kwargs)
+    return await anyio.to_thread.run_sync(call, limiter=anyio.CapacityLimiter(1))

@@ -27,8 +27,14 @@ async def in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
 
     Cancelled, this returns at once; the thread cannot be stopped and runs on, its result unread.
     """
-    limiter = anyio.CapacityLimiter(1)
-    return await anyio.to_thread.run_sync(partial(function, *args, **kwargs), abandon_on_cancel=True, limiter=limiter)
+    call = partial(_boxed, function, args, kwargs)
+    (result,) = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+    return result
+
+
+def _boxed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any]:
+    # A function that returns a coroutine is called here and awaited on the loop; trio would take it for a mistake.
+    return (function(*args, **kwargs),)
 
 
 async def call_off_loop(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -9,7 +9,6 @@ is cancelled, none of them is left. What has no `acall` runs in a thread. `Modul
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections.abc import Sequence
 from functools import partial
@@ -18,13 +17,14 @@ from typing import Any, cast
 import anyio
 
 from .example import Example
+from .logs import engine_logger
 from .off_loop import ask
 from .settings import settings
 from .sync import run_sync
 
 __all__ = ["Parallel"]
 
-logger = logging.getLogger("dspex.engine.parallel")
+logger = engine_logger("dspex.engine.parallel", dspy="dspy.utils.parallelizer")
 
 _UNSET: Any = object()
 
@@ -98,16 +98,18 @@ class Parallel:
         if not self.return_failed_examples:
             return results
         for index, error in run.failed:
-            self.failed_examples.append(self._failed_item(exec_pairs[index]))
+            self.failed_examples.append(self.failed_item(exec_pairs[index]))
             self.exceptions.append(error)
         return results, self.failed_examples, self.exceptions
 
     aforward = acall
 
-    def _failed_item(self, pair: tuple[Any, Any]) -> Any:
+    def failed_item(self, pair: tuple[Any, Any]) -> Any:
+        """What `failed_examples` holds of a pair."""
         return pair[1]
 
-    async def _one(self, pair: tuple[Any, Any]) -> Any:
+    async def run_pair(self, pair: tuple[Any, Any]) -> Any:
+        """Run one pair. Raises what the program raises, and ValueError for an example of another kind."""
         program, example = pair
         if isinstance(example, Example):
             if self.access_examples:
@@ -120,7 +122,7 @@ class Parallel:
         if isinstance(example, tuple):
             return await ask(program, *cast("tuple[Any, ...]", example))
         raise ValueError(
-            f"Invalid example type: {type(example)}, only supported types are Example, dict, list and tuple"
+            f"Invalid example type: {type(cast('object', example))}, only supported types are Example, dict, list and tuple"
         )
 
 
@@ -161,7 +163,7 @@ class _Run:
 
     async def _attempt(self, index: int) -> None:
         try:
-            outcome = await self._parallel._one(self._pairs[index])
+            outcome = await self._parallel.run_pair(self._pairs[index])
         except Exception as error:
             self._failed(index, error)
             return

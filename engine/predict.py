@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy as copying
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -228,23 +228,34 @@ class Predict(Module, Parameter):
             KeyError: a part of the state is missing.
             NotImplementedError: the state was written by dspy before 2.6, or holds decision criteria.
         """
-        if "extended_signature" in state:
-            raise NotImplementedError("Loading extended_signature is no longer supported in DSPy 2.6+")
+        self.prepared_state(state, allow_unsafe_lm_state=allow_unsafe_lm_state)()
+        return self
+
+    def prepared_state(self, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> Callable[[], None]:
+        """Check a state and return what takes it over, which cannot fail. Raises as `load_state`."""
+        signature = self.signature.load_state(state["signature"])
         if state.get("fields"):
             raise NotImplementedError(
                 "This state holds criteria of decision outputs, which dspex.engine does not have."
             )
-        signature = self.signature.load_state(state["signature"])
         lm_state = state["lm"]
         lm: BaseLM | None = None
         if lm_state:
             safe = lm_state if allow_unsafe_lm_state else _without_endpoints(lm_state)
             lm = BaseLM.load_state(safe, allow_custom_lm_class=allow_unsafe_lm_state)
-        kept = {name: copying.deepcopy(state[name]) for name in ("traces", "train", "demos") if name in state}
-        vars(self).update(kept)
-        self.signature = signature
-        self.lm = lm
-        return self
+        if "extended_signature" in state:
+            raise NotImplementedError("Loading extended_signature is no longer supported in DSPy 2.6+")
+        kept = {name: _own(state[name]) for name in ("traces", "train", "demos") if name in state}
+
+        def take_over() -> None:
+            vars(self).update(kept, signature=signature, lm=lm)
+
+        return take_over
+
+
+def _own(rows: Any) -> Any:
+    """The list and its rows as the predictor's own; the values in them stay those of the state."""
+    return [copying.copy(row) for row in cast("list[Any]", rows)] if isinstance(rows, list) else rows
 
 
 def _usable_lm(lm: object) -> BaseLM:

@@ -16,8 +16,10 @@ import asyncio
 import atexit
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from asyncio import _enter_task, _leave_task, _set_running_loop, _unregister_task  # for those who step tasks themselves
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -75,6 +77,8 @@ def _refuse_on_a_loop(function: Callable[..., object]) -> None:
 
 def _in_worker_thread() -> bool:
     """True in a thread that anyio started for blocking code, and that may therefore call back into its loop."""
+    if threading.get_ident() == _MAIN_THREAD:
+        return False  # asking anyio costs an exception
     try:
         anyio.from_thread.check_cancelled()
     except RuntimeError:
@@ -82,6 +86,7 @@ def _in_worker_thread() -> bool:
     return True
 
 
+_MAIN_THREAD = threading.main_thread().ident
 _before_close: list[Callable[[], Awaitable[None]]] = []
 
 
@@ -90,18 +95,86 @@ def before_loop_closes(function: Callable[[], Awaitable[None]]) -> None:
     _before_close.append(function)
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop that can hold back what it is asked to run next."""
+
+    held: list[tuple[Callable[..., object], tuple[Any, ...]]] | None = None
+    asked = False
+    """Whether anything else has been queued since this was last set to False."""
+
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+        if self.held is not None:
+            self.held.append((callback, args))
+            return asyncio.Handle(callback, args, self, context)
+        self.asked = True
+        return super().call_soon(callback, *args, context=context)
+
+
+class _Rest(Coroutine[Any, Any, T]):
+    """A coroutine whose first step has been made: what it yielded then comes out first."""
+
+    __slots__ = ("coroutine", "yielded")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self.coroutine = coroutine
+        self.yielded: list[Any] = []
+
+    def send(self, value: Any) -> Any:
+        return self.yielded.pop() if self.yielded else self.coroutine.send(value)
+
+    def throw(self, *exception: Any) -> Any:
+        self.yielded.clear()
+        return self.coroutine.throw(*exception)
+
+    def close(self) -> None:
+        self.coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self.coroutine.__await__()
+
+
 class _OwnLoop:
     """The event loop of one thread. Closed when the thread ends, or at interpreter exit."""
 
     __slots__ = ("_loop", "task")
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = _Loop()
         self.task: asyncio.Task[Any] | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The result of `coroutine`.
+
+        Its first step is made at once, as the task's but without the loop. Many calls end there (an answer out of the
+        cache, a stub), and two turns of an idle loop cost more than all of a predictor's own work.
+        """
         loop = self._loop
-        task = self.task = loop.create_task(coroutine)
+        context = copy_context()
+        rest = _Rest(coroutine)
+        held: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        loop.held = held
+        try:
+            task = self.task = asyncio.Task(rest, loop=loop, context=context)
+        finally:
+            loop.held = None
+        loop.asked = False
+        _set_running_loop(loop)
+        _enter_task(loop, task)
+        waits = False
+        try:
+            rest.yielded.append(context.run(coroutine.send, None))
+            waits = True
+        except StopIteration as end:
+            return end.value
+        finally:
+            _leave_task(loop, task)
+            _set_running_loop(None)
+            if not waits:
+                self._forget(task)
+                if loop.asked:
+                    loop.run_until_complete(asyncio.sleep(0))  # what the coroutine has started gets its turn, as ever
+        [(step, arguments)] = held
+        loop.call_soon(step, *arguments, context=context)
         try:
             return loop.run_until_complete(task)
         except (KeyboardInterrupt, SystemExit):
@@ -111,6 +184,12 @@ class _OwnLoop:
                 with suppress(asyncio.CancelledError, Exception):
                     loop.run_until_complete(task)
             raise
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        """Drop a task that has nothing left to do. It has not been told, and would complain of being dropped."""
+        self.task = None
+        task._log_destroy_pending = False  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
+        _unregister_task(task)
 
     def close(self) -> None:
         loop = self._loop

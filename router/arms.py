@@ -1,18 +1,21 @@
 """The two arms behind the router: one interface, one actor each.
 
 An arm answers the caller itself, so nothing travels back through the router, and a router that dies takes no request in
-work with it. What an arm could not do goes back to the router only if the router may try the other arm.
+work with it. What an arm could not do goes back to the router only if the router may try the other arm. What became of
+each request is told to the observer, if one has that name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import final
+from dataclasses import replace
+from typing import cast, final
 
 from ..engine import Prediction
 from ..engine.actors import ProgramActor
 from ..legacy import LegacyPool
 from ..runtime import Actor, Ref, Reply
+from .outcomes import Observer, Outcome
 from .request import Answer, Engine, Request, Route
 
 
@@ -21,8 +24,9 @@ class Arm(Actor):
 
     engine: Engine
 
-    def __init__(self, fallback_on: tuple[type[Exception], ...] = ()) -> None:
+    def __init__(self, fallback_on: tuple[type[Exception], ...] = (), *, observer: str | None = None) -> None:
         self._fallback_on = fallback_on
+        self._observer = observer
         self._served = 0
         self._failed = 0
         self._open = 0
@@ -34,21 +38,51 @@ class Arm(Actor):
         task = self.task(self._run, request, reply, router)
         reply.on_abandoned(task.cancel)
 
+    def ask(self, request: Request) -> Answer:
+        """Run a request for one's own purposes: no fallback, and its outcome counts as a shadow's. Raises what it raises."""
+        self.serve(replace(request, engine=self.engine, shadow=None, for_comparison=True), self.defer(), None)
+        return cast(Answer, None)  # `serve` answers
+
     async def _run(self, request: Request, reply: Reply, router: Ref[Fallback] | None) -> None:
         self._open += 1
+        began = self.rt.now()
         try:
             answer = await self.answer(request)
         except Exception as error:
             self._failed += 1
+            name = type(error).__name__
             if router is not None and isinstance(error, self._fallback_on) and reply.hand_over(router):
                 router.cast(Fallback.fall_back, request, reply, error)
+                request = replace(request, shadow=None)  # the other engine is being asked already
             else:
                 reply.refuse(error)
+            self._tell(request, began, name, None)
         else:
             self._served += 1
             reply.send(answer)
+            self._tell(request, began, None, answer)
         finally:
             self._open -= 1
+
+    def _tell(self, request: Request, began: float, error: str | None, answer: Answer | None) -> None:
+        if self._observer is None:
+            return
+        observer = self.rt.whereis(self._observer)
+        if observer is None:
+            return
+        compared = request.shadow is not None
+        observer.cast(
+            Observer.observe,
+            Outcome(
+                request.program.name,
+                self.engine,
+                self.rt.now() - began,
+                error,
+                request.for_comparison,
+                request if compared else None,
+                answer if compared else None,
+            ),
+        )
 
     async def answer(self, request: Request) -> Answer:
         """Ask the engine. What it raises is the caller's, unless it allows for another try."""

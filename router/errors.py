@@ -4,7 +4,10 @@ RouterError
 ├── BadFlags             values that break a rule, all of them at once            (also a ValueError)
 ├── UnknownProgram       no program of that name is routed                        (also a LookupError)
 ├── EngineMissing        the flags choose an engine that this program does not have
-└── ArmDown              the actor of the chosen engine is not alive at the moment
+├── ArmDown              the actor of the chosen engine is not alive at the moment
+├── BadProgram           a program that cannot be served, and why                 (also a ValueError)
+├── JournalUnreadable    a file that is no journal of comparisons
+└── AppClosed            the app is not running, or runs already
 """
 
 from __future__ import annotations
@@ -53,3 +56,15 @@ class ArmDown(RouterError):
         self.program = program
         self.engine = engine
         self.name = name
+
+
+class BadProgram(RouterError, ValueError):
+    """A program that cannot be served as it is described."""
+
+    def __init__(self, program: str, why: str) -> None:
+        super().__init__(f"program {program!r}: {why}")
+        self.program = program
+
+
+class AppClosed(RouterError):
+    """The app is not running, or it runs already."""

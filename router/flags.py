@@ -3,6 +3,7 @@
     flags = FlagStore(Flags(use_native_predictors=True))
     flags.set(use_native_predictors=False, by="ops")
     flags.set(native_percent={"qa": 50}, by="ops")
+    flags.set(mode={"qa": "shadow"}, by="ops")
 
 The names are those of the design this project started from. A store outlives the router actor that reads it, so a
 restarted router goes on with the flags that held.
@@ -10,14 +11,27 @@ restarted router goes on with the flags that held.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, final
+from typing import Any, Final, Literal, cast, final, get_args
 
 from .errors import BadFlags
 
+Mode = Literal["native", "legacy", "shadow", "rollout"]
+"""What one program does, whatever the flags for all say.
+
+native, legacy: that engine serves. shadow: one engine serves (``shadow_serves``), the other is asked as well, and the
+differences are recorded. rollout: ``native_percent`` of the keys are served natively."""
+
+HISTORY: Final = 1000
+"""Changes that a store remembers; the oldest are dropped."""
+
+_BOOLS: Final = ("use_native_predictors", "fallback_to_legacy")
 _NO_PERCENT: Mapping[str, float] = MappingProxyType({})
+_NO_MODE: Mapping[str, Mode] = MappingProxyType({})
 
 
 @final
@@ -26,36 +40,72 @@ class Flags:
     """One consistent set of flags. Raises BadFlags with all problems at once."""
 
     use_native_predictors: bool = True
-    """True: programs run on the native engine. False: in the legacy pool."""
+    """True: programs run on the native engine. False: in the legacy pool. The two below outrank it, program by program."""
     fallback_to_legacy: bool = True
     """True: what the native engine could not do, by the named classes of errors, is asked of the legacy pool once."""
     native_percent: Mapping[str, float] = field(default_factory=lambda: _NO_PERCENT)
-    """Per program, the share of keys served natively, 0 to 100, exact at both ends. It outranks the flag above."""
+    """Per program, the share of keys served natively, 0 to 100, exact at both ends. Makes the program's mode a rollout."""
+    mode: Mapping[str, Mode] = field(default_factory=lambda: _NO_MODE)
+    """Per program, its mode."""
+    shadow_serves: Literal["native", "legacy"] = "legacy"
+    """In the mode shadow: who answers."""
 
     def __post_init__(self) -> None:
         problems: list[str] = []
-        for name in ("use_native_predictors", "fallback_to_legacy"):
+        for name in _BOOLS:
             if not isinstance(getattr(self, name), bool):
                 problems.append(f"{name} is True or False, not {getattr(self, name)!r}")
-        if not isinstance(self.native_percent, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-            problems.append(
-                f'native_percent maps programs to percentages, as in {{"qa": 50}}, not {self.native_percent!r}'
-            )
-        else:
-            for program, value in self.native_percent.items():
-                if not _is_percentage(value):
-                    problems.append(f"native_percent[{program!r}] is a number from 0 to 100, not {value!r}")
-            object.__setattr__(self, "native_percent", MappingProxyType(dict(self.native_percent)))
+        if self.shadow_serves not in ("native", "legacy"):
+            problems.append(f'shadow_serves is "native" or "legacy", not {self.shadow_serves!r}')
+        percent = _mapping(problems, "native_percent", self.native_percent, '{"qa": 50}')
+        mode = _mapping(problems, "mode", self.mode, '{"qa": "shadow"}')
+        for program, value in percent.items():
+            if not _is_percentage(value):
+                problems.append(f"native_percent[{program!r}] is a number from 0 to 100, not {value!r}")
+        for program, value in mode.items():
+            if value not in get_args(Mode):
+                problems.append(f"mode[{program!r}] is one of {', '.join(get_args(Mode))}, not {value!r}")
+            elif value == "rollout" and program not in percent:
+                problems.append(f'mode[{program!r}] is "rollout", of which share? Set native_percent[{program!r}] too')
+            elif value != "rollout" and program in percent:
+                problems.append(
+                    f"mode[{program!r}]={value!r} conflicts with native_percent[{program!r}]={percent[program]!r}: "
+                    'set the mode to "rollout" or remove one of the two'
+                )
         if problems:
             raise BadFlags(problems)
+        object.__setattr__(self, "native_percent", MappingProxyType(dict(percent)))
+        object.__setattr__(self, "mode", MappingProxyType(dict(mode)))
 
     def changed(self, changes: Mapping[str, Any]) -> Flags:
         """These flags with some of them changed. Raises BadFlags, also for a flag that does not exist."""
         known = [f.name for f in fields(self)]
         unknown = [f"there is no flag {name!r}; there are: {', '.join(known)}" for name in changes if name not in known]
+        try:
+            after = replace(self, **{name: value for name, value in changes.items() if name in known})
+        except BadFlags as error:
+            raise BadFlags([*unknown, *error.problems]) from None
         if unknown:
             raise BadFlags(unknown)
-        return replace(self, **changes)
+        return after
+
+    def for_program(self, program: str, mode: Mode, percent: float | None = None) -> dict[str, Any]:
+        """The changes that put one program into a mode, for ``FlagStore.set``: nothing else changes.
+
+        ``percent`` is needed for a rollout and meant for nothing else.
+        """
+        modes = {**self.mode, program: mode}
+        percents = {name: value for name, value in self.native_percent.items() if name != program}
+        if percent is not None:
+            percents[program] = percent
+        return {"mode": modes, "native_percent": percents}
+
+
+def _mapping(problems: list[str], name: str, value: object, example: str) -> Mapping[str, Any]:
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):  # pyright: ignore[reportUnknownVariableType]
+        return value  # pyright: ignore[reportUnknownVariableType]
+    problems.append(f"{name} maps names of programs to values, as in {example}, not {value!r}")
+    return {}
 
 
 def _is_percentage(value: object) -> bool:
@@ -65,35 +115,68 @@ def _is_percentage(value: object) -> bool:
 @final
 @dataclass(frozen=True, slots=True)
 class FlagChange:
-    """One line of the audit trail."""
+    """One line of the audit trail: who, when (seconds since the epoch), what it was and what it is."""
 
     by: str
     before: Flags
     after: Flags
+    at: float = field(default=0.0, compare=False)
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The flags that have another value now, with that value."""
+        found: dict[str, Any] = {}
+        for flag in fields(self.after):
+            value: Any = getattr(self.after, flag.name)
+            if value != getattr(self.before, flag.name):
+                found[flag.name] = dict(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else value
+        return found
 
 
 @final
 class FlagStore:
-    """The flags that hold now. Reading is an attribute access, so that deciding costs nothing."""
+    """The flags that hold now. Reading is an attribute access, so that deciding costs nothing.
 
-    def __init__(self, flags: Flags | None = None) -> None:
-        self.current = flags if flags is not None else Flags()
-        self._history: list[FlagChange] = []
+    ``programs``: the names that flags may speak of; a flag for any other is refused. None: any name will do.
+    """
+
+    def __init__(self, flags: Flags | None = None, *, programs: Iterable[str] | None = None) -> None:
+        self._programs = None if programs is None else frozenset(programs)
+        self.current = self._checked(flags if flags is not None else Flags())
+        self._history: deque[FlagChange] = deque(maxlen=HISTORY)
         self._listeners: list[Callable[[FlagChange], None]] = []
 
     def set(self, *, by: str = "code", **changes: Any) -> Flags:
         """Change some flags for every request from now on. Raises BadFlags; then nothing has changed."""
-        after = self.current.changed(changes)
-        change = FlagChange(by, self.current, after)
-        self.current = after
+        return self.replace(self.current.changed(changes), by=by)
+
+    def replace(self, flags: Flags, *, by: str = "code") -> Flags:
+        """Make these the flags that hold. No change, if they do already. Raises BadFlags for a program unknown here."""
+        self._checked(flags)
+        if flags == self.current:
+            return flags
+        change = FlagChange(by, self.current, flags, time.time())
+        self.current = flags
         self._history.append(change)
         for listener in tuple(self._listeners):
             listener(change)
-        return after
+        return flags
+
+    def _checked(self, flags: Flags) -> Flags:
+        if self._programs is not None:
+            problems = [
+                f"{flag}[{name!r}]: no program is called that; there are: {', '.join(sorted(self._programs))}"
+                for flag in ("native_percent", "mode")
+                for name in getattr(flags, flag)
+                if name not in self._programs
+            ]
+            if problems:
+                raise BadFlags(problems)
+        return flags
 
     @property
     def history(self) -> tuple[FlagChange, ...]:
-        """Who changed what, oldest first."""
+        """Who changed what and when, oldest first; the last ``HISTORY`` of them."""
         return tuple(self._history)
 
     def subscribe(self, listener: Callable[[FlagChange], None]) -> Callable[[], None]:

@@ -50,6 +50,12 @@ class Request:
     since: float
     deadline: float | None
     failed: tuple[Attempt, ...] = ()
+    key: str | None = field(default=None, repr=False)
+    """Whose request it is, for rollouts that stick."""
+    shadow: Engine | None = None
+    """The engine that is asked as well, afterwards, to be compared."""
+    for_comparison: bool = False
+    """True: nobody waits for the answer; it is the shadow of a request that was answered."""
 
 
 @final

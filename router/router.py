@@ -9,7 +9,9 @@ Events: router.decided (program, engine, reason), router.fell_back (program, err
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final, cast, final
 
 from ..engine.errors import AdapterParseError, LMUnsupportedFeatureError
@@ -19,11 +21,19 @@ from .arms import Arm, Fallback, LegacyArm, NativeArm
 from .decision import decide
 from .errors import ArmDown, EngineMissing, UnknownProgram
 from .flags import FlagChange, FlagStore
-from .request import Answer, Attempt, Request, RoutedProgram
+from .journal import Journal
+from .ledger import Book, Ledger
+from .open_feature import Chooser
+from .request import Answer, Attempt, Engine, Request, RoutedProgram
+from .rollback import RollbackPolicy
+from .shadow import Comparison, Shadow, ShadowOptions
 
 FALLBACK_ON: Final[tuple[type[Exception], ...]] = (AdapterParseError, LMUnsupportedFeatureError)
 """What makes the legacy pool worth asking: the native engine could not read the answer, or cannot do what was asked.
 Not a provider that is down or a request that is wrong: those would fail there as well."""
+
+ARMS: Final[Mapping[Engine, str]] = {"native": "native", "legacy": "legacy-arm"}
+"""The registered names of the arms that ``router_children`` makes."""
 
 
 @final
@@ -31,11 +41,17 @@ class Router(Fallback):
     """Sends each request one way. It holds no request: what is under way is the arms'."""
 
     def __init__(
-        self, programs: Iterable[RoutedProgram], flags: FlagStore, *, arms: Mapping[str, str] | None = None
+        self,
+        programs: Iterable[RoutedProgram],
+        flags: FlagStore,
+        *,
+        arms: Mapping[Engine, str] | None = None,
+        chooser: Chooser | None = None,
     ) -> None:
         self._programs = {program.name: program for program in programs}
         self._flags = flags
-        self._arms = dict(arms or {"native": "native", "legacy": "legacy-arm"})
+        self._arms = dict(arms or ARMS)
+        self._chooser = chooser
         self._counts: dict[str, int] = {"native": 0, "legacy": 0, "fell_back": 0}
 
     async def init(self) -> None:
@@ -43,12 +59,15 @@ class Router(Fallback):
         unsubscribe = self._flags.subscribe(lambda change: self._announce(change) if self.ref.alive else unsubscribe())
 
     def _announce(self, change: FlagChange) -> None:
-        names = change.after.__dataclass_fields__
-        changes = {n: getattr(change.after, n) for n in names if getattr(change.after, n) != getattr(change.before, n)}
-        self.rt.events.emit("router.flags.changed", by=change.by, changes=changes)
+        self.rt.events.emit("router.flags.changed", by=change.by, changes=change.changes)
 
-    def run(self, program: str, inputs: Mapping[str, object], *, key: str | None = None) -> Answer:
-        """Ask a program. ``key`` makes a rollout stick: the same key goes the same way.
+    def run(
+        self, program: str, inputs: Mapping[str, object], *, key: str | None = None, engine: Engine | None = None
+    ) -> Answer:
+        """Ask a program.
+
+        ``key`` makes a rollout stick: the same key goes the same way. ``engine`` sends this one request to that engine,
+        whatever the flags say.
 
         Raises UnknownProgram, EngineMissing, ArmDown, or what the engine that was chosen raises. Cancelled: the work is
         cancelled where it is done.
@@ -56,12 +75,24 @@ class Router(Fallback):
         routed = self._programs.get(program)
         if routed is None:
             raise Refuse(UnknownProgram(program, self._programs))
+        if engine is not None and engine not in self._arms:
+            raise Refuse(ValueError(f"engine is one of {', '.join(self._arms)}, not {engine!r}"))
+        chosen = self._chooser.choose(program, key) if self._chooser is not None and engine is None else None
         try:
-            decision = decide(self._flags.current, routed, key)
+            decision = decide(self._flags.current, routed, key, asked=engine if chosen is None else chosen[0])
         except EngineMissing as error:
             raise Refuse(error) from None
-        request = Request(routed, inputs, decision.engine, decision.reason, self.rt.now(), self.deadline)
-        self.rt.events.emit("router.decided", program=program, engine=decision.engine, reason=decision.reason)
+        request = Request(
+            routed,
+            inputs,
+            decision.engine,
+            decision.reason if chosen is None else chosen[1],
+            self.rt.now(),
+            self.deadline,
+            key=key,
+            shadow=decision.shadow,
+        )
+        self.rt.events.emit("router.decided", program=program, engine=request.engine, reason=request.reason)
         self._hand(request, self.defer())
         return cast(Answer, None)  # the arm answers
 
@@ -89,15 +120,12 @@ class Router(Fallback):
         self._counts["fell_back"] += 1
         self.rt.events.emit("router.fell_back", program=request.program.name, error=type(error).__name__)
         attempt = Attempt(request.engine, f"{type(error).__name__}: {error}")
-        reason = f"fallback_to_legacy after {type(error).__name__}"
-        again = Request(
-            request.program,
-            request.inputs,
-            "legacy",
-            reason,
-            request.since,
-            request.deadline,
-            (*request.failed, attempt),
+        again = replace(
+            request,
+            engine="legacy",
+            reason=f"fallback_to_legacy after {type(error).__name__}",
+            failed=(*request.failed, attempt),
+            shadow=None,
         )
         self._hand(again, reply)
 
@@ -115,14 +143,45 @@ def router_children(
     flags: FlagStore,
     *,
     fallback_on: tuple[type[Exception], ...] = FALLBACK_ON,
+    chooser: Chooser | None = None,
+    shadow: ShadowOptions | None = None,
+    journal: str | os.PathLike[str] | None = None,
+    rollback: RollbackPolicy | None = None,
+    book: Book | None = None,
 ) -> list[Child]:
-    """The child specs of the two arms and the router, for a supervisor of one's own (one_for_one).
+    """The child specs of the router and what belongs to it, for a supervisor of one's own (one_for_one).
 
-    They take the names ``native``, ``legacy-arm`` and ``router``.
+    They take the names ``native``, ``legacy-arm``, ``shadow``, ``ledger``, ``router``, and ``journal`` if ``journal``
+    names a file to keep comparisons in (see ``shadow_report``). ``rollback``: see ``RollbackPolicy``; None: never.
+    ``book``: where it is counted, for who wants to read it; it brings its own rollback policy.
     """
     listed = list(programs)
+    options = shadow or ShadowOptions()
+    book = book or Book(rollback)
+    children: list[Child] = []
+    if journal is not None:
+        children.append(Child("journal", lambda: Journal(journal), name="journal"))
     return [
-        Child("native", lambda: NativeArm(fallback_on), name="native"),
-        Child("legacy-arm", LegacyArm, name="legacy-arm"),
-        Child("router", lambda: Router(listed, flags), name="router"),
+        *children,
+        Child("ledger", lambda book=book: _ledger(book, flags, kept=journal is not None), name="ledger"),
+        Child("shadow", lambda: _shadow(options), name="shadow"),
+        Child("native", lambda: NativeArm(fallback_on, observer="ledger"), name="native"),
+        Child("legacy-arm", lambda: LegacyArm(observer="ledger"), name="legacy-arm"),
+        Child("router", lambda: Router(listed, flags, chooser=chooser), name="router"),
     ]
+
+
+def _ledger(book: Book, flags: FlagStore, *, kept: bool) -> Ledger:
+    def keep(comparison: Comparison) -> None:
+        ledger.rt.ref("journal").cast(Journal.add, comparison)
+
+    ledger = Ledger(book, flags, keep=keep if kept else None)
+    return ledger
+
+
+def _shadow(options: ShadowOptions) -> Shadow:
+    def report(comparison: Comparison) -> None:
+        shadow.rt.ref("ledger").cast(Ledger.compared, comparison)
+
+    shadow = Shadow(options, ARMS, report)
+    return shadow

@@ -146,7 +146,7 @@ async def test_bad_input_gets_a_typed_error_and_the_tree_stays_up(server: OpenAI
         root = tree(rt)
         # Garbage cost the worker that wrote it its life, and nobody else's.
         assert set(restarted(root)) <= {"worker-1"}
-        assert [child.state for child in root.children[0].children] == ["running"] * 8
+        assert {child.state for child in root.children[0].children} == {"running"}
 
 
 async def test_what_the_native_engine_could_not_read_is_asked_of_dspy(server: OpenAIServer, without_dspy: str) -> None:

@@ -1,11 +1,13 @@
 """Types as the model reads them: their names, the note beside an output field, the JSON schema.
 
-All of it is prompt text, equal to that of dspy 3.4 to the byte.
+All of it is prompt text, equal to that of dspy 3.4 to the byte. What is worked out of a field is kept with its spec (of
+the 1,024 last used), which a signature shares with everything derived from it.
 """
 
 from __future__ import annotations
 
 import enum
+import functools
 import json
 import types
 from collections.abc import Mapping
@@ -48,6 +50,7 @@ def allows_none(annotation: Any) -> bool:
     return origin in (Union, types.UnionType) and any(allows_none(each) for each in arguments)
 
 
+@functools.lru_cache(maxsize=1024)
 def placeholder(spec: FieldSpec) -> str:
     """The field in the skeleton of an answer: `{score}        # note: the value you produce must be a single float
     value`.
@@ -95,15 +98,15 @@ def _type_first(part: Any) -> Any:
 
 def description(specs: tuple[FieldSpec, ...]) -> str:
     """The numbered list of fields in the system message."""
-    lines: list[str] = []
-    for number, spec in enumerate(specs, start=1):
-        options = spec.options
-        text = options["desc"] if options["desc"] != f"${{{spec.name}}}" else ""
-        for custom in Type.extract_custom_type_from_annotation(spec.annotation):
-            if custom.description():
-                text += f"\n    Type description of {annotation_name(custom)}: {custom.description()}"
-        line = f"{number}. `{spec.name}` ({annotation_name(spec.annotation)}): {text}"
-        if options.get("constraints"):
-            line += f"\nConstraints: {options['constraints']}"
-        lines.append(line)
-    return "\n".join(lines).strip()
+    return "\n".join(f"{number}. {_described(spec)}" for number, spec in enumerate(specs, start=1)).strip()
+
+
+@functools.lru_cache(maxsize=1024)
+def _described(spec: FieldSpec) -> str:
+    options = spec.options
+    text = options["desc"] if options["desc"] != f"${{{spec.name}}}" else ""
+    for custom in Type.extract_custom_type_from_annotation(spec.annotation):
+        if custom.description():
+            text += f"\n    Type description of {annotation_name(custom)}: {custom.description()}"
+    line = f"`{spec.name}` ({annotation_name(spec.annotation)}): {text}"
+    return f"{line}\nConstraints: {options['constraints']}" if options.get("constraints") else line

@@ -18,10 +18,11 @@ from pydantic import BaseModel
 
 from ..signatures import SignatureMeta
 from ..types import Type
+from .demos import Record
 from .json import JSONAdapter
-from .plan import Record
 
-_STEP = "  "
+COMMENT_SYMBOL = "#"
+INDENTATION = "  "
 _PLAIN = {str: "string", int: "int", float: "float", bool: "boolean"}
 _OUR_TYPES = Type.__module__.rpartition(".")[0]
 
@@ -77,7 +78,7 @@ def _notation(annotation: Any, indent: int, seen: set[type] | None) -> str:
     if origin is list:
         item = arguments[0]
         if _is_model(item):
-            return f"[\n{_model_notation(item, indent + 1, seen)}\n{_STEP * indent}]"
+            return f"[\n{_model_notation(item, indent + 1, seen)}\n{INDENTATION * indent}]"
         return f"{_notation(item, indent, seen)}[]"
     if origin is dict:
         return f"dict[{_notation(arguments[0], indent, seen)}, {_notation(arguments[1], indent, seen)}]"
@@ -104,17 +105,17 @@ def _model_notation(model: type[BaseModel], indent: int, seen: set[type] | None)
     if model in seen:
         raise ValueError("BAMLAdapter cannot handle recursive pydantic models, please use a different adapter.")
     seen.add(model)
-    outer, inner = _STEP * indent, _STEP * (indent + 1)
-    lines = [f"{outer}# {line}" for line in _docstring(model)] if indent == 0 else []
+    outer, inner = INDENTATION * indent, INDENTATION * (indent + 1)
+    lines = [f"{outer}{COMMENT_SYMBOL} {line}" for line in _docstring(model)] if indent == 0 else []
     lines.append(f"{outer}{{")
     if not model.model_fields:
-        lines.append(f"{inner}# No fields defined")
+        lines.append(f"{inner}{COMMENT_SYMBOL} No fields defined")
     for name, field in model.model_fields.items():
         if field.description:
-            lines.append(f"{inner}# {field.description}")
+            lines.append(f"{inner}{COMMENT_SYMBOL} {field.description}")
         elif field.alias and field.alias != name:
-            lines.append(f"{inner}# alias: {field.alias}")
-        lines += [f"{inner}# {line}" for line in _docstring(_not_none(field.annotation))]
+            lines.append(f"{inner}{COMMENT_SYMBOL} alias: {field.alias}")
+        lines += [f"{inner}{COMMENT_SYMBOL} {line}" for line in _docstring(_not_none(field.annotation))]
         lines.append(f"{inner}{name}: {_notation(field.annotation, indent + 1, seen)},")
     lines.append(f"{outer}}}")
     return "\n".join(lines)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, cast
 from weakref import WeakKeyDictionary
 
 import anyio.to_thread
@@ -23,12 +22,11 @@ from ..sync import run_sync
 from ..types import Citations, Reasoning, Type
 from ..types.base import CUSTOM_TYPE_START_IDENTIFIER, content_parts
 from .conversation import turns_of
+from .demos import Record
 from .errors import AdapterParseError
+from .language_model import LanguageModel, Message
 from .native import TOOL_OPTIONS, provided_by_the_model, tool_calls_of, tools_as_options
-from .plan import Plan, Record
-
-Message = dict[str, Any]
-"""`{"role": ..., "content": ...}`, as the chat APIs take it."""
+from .plan import Plan
 
 _INCOMPLETE_DEMO = "This is an example of the task, though some input or output fields are not supplied."
 _NOT_IN_DEMO = "Not supplied for this particular example. "
@@ -49,29 +47,6 @@ _TURN_HOOKS = (
 )
 _ROOM = __name__.rpartition(".")[0]
 _NATIVE_RESPONSE_TYPES: tuple[type[Type], ...] = (Citations, Reasoning)
-
-
-class LanguageModel(Protocol):
-    """What an adapter needs of a model."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def model_type(self) -> str: ...
-    @property
-    def kwargs(self) -> dict[str, Any]: ...
-    @property
-    def supported_params(self) -> AbstractSet[str]: ...
-    @property
-    def supports_response_schema(self) -> bool: ...
-    @property
-    def supports_function_calling(self) -> bool: ...
-    @property
-    def supports_reasoning(self) -> bool: ...
-
-    async def acall(
-        self, prompt: str | None = None, messages: list[Message] | None = None, **kwargs: Any
-    ) -> Sequence[str | Mapping[str, Any]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +73,7 @@ class Adapter:
     _plans: ClassVar[WeakKeyDictionary[SignatureMeta, Plan]] = WeakKeyDictionary()
     _system_is_fixed: ClassVar[bool] = False
     _turns_are_fixed: ClassVar[bool] = False
+    _values_are_fixed: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -126,6 +102,7 @@ class Adapter:
         # A hook of a user's subclass may read anything at each call, so only this room's own texts are kept.
         cls._system_is_fixed = all(_is_ours(cls, hook) for hook in _SYSTEM_HOOKS)
         cls._turns_are_fixed = all(_is_ours(cls, hook) for hook in _TURN_HOOKS)
+        cls._values_are_fixed = _is_ours(cls, "format_field_with_value")
         # Inherited methods too, as in dspy: a callback hears of a method once for each class it passed through.
         cls.format = with_callbacks(cls.format)
         cls.parse = with_callbacks(cls.parse)
@@ -218,42 +195,58 @@ class Adapter:
     def _outputs(
         self, asked: SignatureMeta, signature: SignatureMeta, answer: str | Mapping[str, Any]
     ) -> dict[str, Any]:
-        plan = self._plan(signature)
+        text, calls = self._parts_of(signature, answer)
+        if calls is None:
+            found = self.parse(asked, text)
+        elif not text or not self._plan(asked).outputs:
+            found = {}
+        else:
+            try:
+                found = self.parse(asked, text)
+            except AdapterParseError:
+                found = {}  # a model that calls tools seldom writes the other outputs too
+        return self._finished(signature, answer, found)
+
+    def _parts_of(self, signature: SignatureMeta, answer: str | Mapping[str, Any]) -> tuple[Any, Sequence[Any] | None]:
+        """The text of an answer, and its tool calls if the signature has an output for them.
+
+        Raises:
+            AdapterParseError: the answer has neither.
+        """
         text: Any = answer if isinstance(answer, str) else answer.get("text")
         calls: Any = None if isinstance(answer, str) else answer.get("tool_calls")
-        if calls and plan.tool_calls is not None:
-            found = self._beside_tool_calls(asked, text)
-        elif text:
-            found = self.parse(asked, text)
-        else:
+        if calls and self._plan(signature).tool_calls is not None:
+            return text, calls
+        if not text:
             raise AdapterParseError(
                 adapter_name=type(self).__name__,
                 signature=signature,
                 lm_response=str(answer),
                 message="The LM returned an empty or null response.",
             )
+        return text, None
+
+    def _finished(
+        self, signature: SignatureMeta, answer: str | Mapping[str, Any], found: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The outputs that were read, and those that came beside the text."""
+        plan = self._plan(signature)
         values = plan.completed(found)
         for name in plan.outputs:
             values.setdefault(name, None)
+        if isinstance(answer, str):
+            return values
+        calls = answer.get("tool_calls")
         if calls and plan.tool_calls is not None:
             values[plan.tool_calls] = tool_calls_of(calls)
         for name, kind in plan.custom_outputs:
             if kind in self.native_response_types:
-                provided = kind.parse_lm_response(answer)  # pyright: ignore[reportArgumentType] - any mapping
+                provided = kind.parse_lm_response(dict(answer))
                 if provided is not None:
                     values[name] = provided
-        if not isinstance(answer, str) and answer.get("logprobs"):
+        if answer.get("logprobs"):
             values["logprobs"] = answer["logprobs"]
         return values
-
-    def _beside_tool_calls(self, asked: SignatureMeta, text: Any) -> dict[str, Any]:
-        """The other outputs, if the model wrote any beside the calls: it seldom does."""
-        if not text or not self._plan(asked).outputs:
-            return {}
-        try:
-            return self.parse(asked, text)
-        except AdapterParseError:
-            return {}
 
     # -- the prompt ----------------------------------------------------------------------------------------------------
 
@@ -266,7 +259,7 @@ class Adapter:
         shown = signature
         if history is not None:
             shown = self._plan(signature).without(signature, (history,))
-            given = dict(inputs)  # pyright: ignore[reportCallIssue, reportUnknownVariableType, reportArgumentType]
+            given: dict[str, Any] = dict(cast("Any", inputs))
             turns = self.format_conversation_history(shown, history, given)
             inputs = given
         messages: list[Message] = [{"role": "system", "content": self.format_system_message(signature)}]
@@ -317,10 +310,12 @@ class Adapter:
                     any(field.name in demo for field in plan.inputs) and any(name in demo for name in plan.outputs)
                 ):
                     continue
-                # The arguments are passed as dspy passes them: a subclass may have declared no more than these.
-                asked = {} if is_complete else {"prefix": _INCOMPLETE_DEMO}
                 missing = _NOT_IN_HISTORY if is_complete else _NOT_IN_DEMO
-                request = self.format_user_message_content(signature, demo, **asked)
+                # Passed as dspy passes them: a subclass may have declared no more than is used.
+                if is_complete:
+                    request = self.format_user_message_content(signature, demo)
+                else:
+                    request = self.format_user_message_content(signature, demo, prefix=_INCOMPLETE_DEMO)
                 answer = self.format_assistant_message_content(signature, demo, missing_field_message=missing)
                 if self._turns_are_fixed:
                     plan.demos.keep(demo, is_complete, request, answer)

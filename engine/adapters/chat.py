@@ -9,14 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..signatures import SignatureMeta
+from ..signatures import FieldSpec, SignatureMeta
 from ..stream_progress import fallback_scope
 from ..types import Type
 from .annotation import description
-from .base import Adapter, LanguageModel, Message
+from .base import Adapter
+from .demos import Record
 from .errors import AdapterParseError
 from .field_text import FieldInfoWithName, text_in_field, with_fields
-from .plan import Record
+from .language_model import LanguageModel, Message
 from .sections import sections, skeleton, type_reminder
 
 _log = logging.getLogger(__name__)
@@ -78,22 +79,22 @@ class ChatAdapter(Adapter):
         """As `Adapter.acall`, with the fallback. The error of a failed fallback names `JSONAdapter` and has the first
         in `__context__`.
         """
-        try:
-            with fallback_scope() as progress:
-                return await super().acall(lm, lm_kwargs, signature, demos, inputs)
-        except AdapterParseError as error:
-            # What a reader has seen of the first answer cannot be taken back.
-            if progress.emitted or not self.use_json_adapter_fallback or self.fallback_class is None:
-                raise
-            self._fallbacks += 1
-            _log.info("The answer of %s could not be read by %s; asking again as JSON.", lm.model, type(self).__name__)
-            if self.on_fallback is not None:
-                self.on_fallback(Fallback(lm.model, signature, error))
+        with fallback_scope() as progress:
             try:
-                return await self._make_json_adapter_fallback().acall(lm, lm_kwargs, signature, demos, inputs)
-            except AdapterParseError:
-                self._fallback_failures += 1
-                raise
+                return await super().acall(lm, lm_kwargs, signature, demos, inputs)
+            except AdapterParseError as error:
+                # What a reader has seen of the first answer cannot be taken back.
+                if progress.emitted or not self.use_json_adapter_fallback or self.fallback_class is None:
+                    raise
+                self._fallbacks += 1
+                _log.info("%s could not read the answer of %s; asking again as JSON.", type(self).__name__, lm.model)
+                if self.on_fallback is not None:
+                    self.on_fallback(Fallback(lm.model, signature, error))
+                try:
+                    return await self._make_json_adapter_fallback().acall(lm, lm_kwargs, signature, demos, inputs)
+                except AdapterParseError:
+                    self._fallback_failures += 1
+                    raise
 
     def _make_json_adapter_fallback(self) -> Adapter:
         assert self.fallback_class is not None
@@ -113,8 +114,8 @@ class ChatAdapter(Adapter):
         plan = self._plan(signature)
         parts = [
             _STRUCTURE,
-            self._written(signature, skeleton([field.spec for field in plan.inputs])),
-            self._written(signature, skeleton([field.spec for field in plan.outputs.values()])),
+            self._explained(signature, [field.spec for field in plan.inputs]),
+            self._explained(signature, [field.spec for field in plan.outputs.values()]),
             _COMPLETED,
         ]
         return "\n\n".join(parts).strip()
@@ -164,17 +165,20 @@ class ChatAdapter(Adapter):
     ) -> str:
         fields = self._plan(signature).outputs
         values = {name: outputs.get(name, missing_field_message) for name in fields}
-        if self._turns_are_fixed:
-            text = "\n\n".join(fields[name].header + fields[name].text(value) for name, value in values.items())
-            return f"{text.strip()}\n\n{_COMPLETED}"
-        return f"{self._written(signature, values)}\n\n{_COMPLETED}"
+        if self._values_are_fixed:
+            text = "\n\n".join(fields[name].header + fields[name].text(value) for name, value in values.items()).strip()
+        else:
+            text = self.format_field_with_value(with_fields(signature, values))
+        return f"{text}\n\n{_COMPLETED}"
 
     def format_field_with_value(self, fields_with_values: Mapping[FieldInfoWithName, Any]) -> str:
         """Values under the headers of their fields: how this adapter writes a demo's answer and explains the layout."""
         return sections({field.name: text_in_field(field, value) for field, value in fields_with_values.items()})
 
-    def _written(self, signature: SignatureMeta, values: Mapping[str, Any]) -> str:
-        return self.format_field_with_value(with_fields(signature, values))
+    def _explained(self, signature: SignatureMeta, specs: list[FieldSpec]) -> str:
+        if self._values_are_fixed:
+            return sections(skeleton(specs))
+        return self.format_field_with_value(with_fields(signature, skeleton(specs)))
 
     def format_finetune_data(
         self, signature: SignatureMeta, demos: Sequence[Record], inputs: Record, outputs: Record

@@ -29,7 +29,7 @@ def coercer(annotation: Any) -> Coercer:
     if annotation is str:
         return str
     if isinstance(annotation, enum.EnumMeta):
-        return functools.partial(_member, annotation)
+        return functools.partial(member, annotation)
     validate = _Validator(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
@@ -57,12 +57,12 @@ class _Validator:
         return self._validate(value)
 
 
-def _member(kind: enum.EnumMeta, value: Any) -> Any:
-    """By value, then by name: a member may have another member's value for its name."""
+def member(kind: enum.EnumMeta, value: Any) -> Any:
+    """A member by value, then by name: a member may have another member's value for its name."""
     members: list[Any] = list(kind)
-    for member in members:
-        if member.value == value:
-            return member
+    for each in members:
+        if each.value == value:
+            return each
     if isinstance(value, str) and value in kind.__members__:
         return kind[value]
     raise ValueError(f"{value} is not a valid name or value for the enum {kind.__name__}")

@@ -7,20 +7,34 @@ otherwise the calls stand in the answer and the results in a question of their o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator
+from typing import Any, Protocol, cast
 
 from ..signatures import InputField, SignatureMeta, make_signature
 from ..types import ToolCallResults, ToolCalls
+from .demos import Record
+from .language_model import Message
+from .plan import Plan
 from .values import jsonable
-
-if TYPE_CHECKING:
-    from .base import Adapter, Message
 
 _RESULTS = make_signature({"tool_call_results": (ToolCallResults, InputField())})
 
 
-def turns_of(adapter: Adapter, signature: SignatureMeta, message: Mapping[str, Any]) -> Iterator[Message]:
+class TurnWriter(Protocol):
+    """The part of an adapter that writes turns."""
+
+    use_native_function_calling: bool
+
+    def format_user_message_content(
+        self, signature: SignatureMeta, inputs: Record, prefix: str = "", suffix: str = "", main_request: bool = False
+    ) -> str: ...
+    def format_assistant_message_content(
+        self, signature: SignatureMeta, outputs: Record, missing_field_message: str | None = None
+    ) -> str: ...
+    def _plan(self, signature: SignatureMeta) -> Plan: ...
+
+
+def turns_of(adapter: TurnWriter, signature: SignatureMeta, message: dict[str, Any]) -> Iterator[Message]:
     """The turns of one message of a history; `signature` has no history field."""
     plan = adapter._plan(signature)  # pyright: ignore[reportPrivateUsage] - one room
     calls_field, calls = _tool_calls_in(message)
@@ -47,9 +61,9 @@ def turns_of(adapter: Adapter, signature: SignatureMeta, message: Mapping[str, A
 
 
 def _native_turns(
-    adapter: Adapter,
+    adapter: TurnWriter,
     signature: SignatureMeta,
-    message: Mapping[str, Any],
+    message: dict[str, Any],
     calls: ToolCalls,
     results: ToolCallResults | None,
 ) -> Iterator[Message]:
@@ -76,7 +90,7 @@ def _native_turns(
         yield {"role": "tool", "tool_call_id": result.call_id, "name": result.name, "content": text}
 
 
-def _tool_calls_in(message: Mapping[str, Any]) -> tuple[str | None, ToolCalls | None]:
+def _tool_calls_in(message: dict[str, Any]) -> tuple[str | None, ToolCalls | None]:
     for name, value in message.items():
         if isinstance(value, ToolCalls) or (isinstance(value, dict) and "tool_calls" in value):
             return name, ToolCalls.model_validate(cast("Any", value))

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ..signatures import SignatureMeta
-from .base import LanguageModel, Message
 from .chat import ChatAdapter
+from .demos import Record
 from .errors import AdapterParseError
 from .field_text import FieldInfoWithName, text_in_field, with_fields
-from .plan import Record
+from .language_model import LanguageModel, Message
 from .repair import read_json
 from .response_format import JSON_OBJECT, is_refusal_of_schema, response_format
 from .sections import sections, skeleton, type_reminder
-from .values import jsonable
+from .values import json_of_fields
 
 _log = logging.getLogger(__name__)
 
@@ -75,13 +74,21 @@ class JSONAdapter(ChatAdapter):
 
     def format_field_structure(self, signature: SignatureMeta) -> str:
         plan = self._plan(signature)
-        inputs, outputs = [field.spec for field in plan.inputs], [field.spec for field in plan.outputs.values()]
+        inputs = skeleton([field.spec for field in plan.inputs])
+        outputs = skeleton([field.spec for field in plan.outputs.values()])
+        if self._values_are_fixed:
+            shown = sections(inputs), json_of_fields(outputs)
+        else:
+            shown = (
+                self.format_field_with_value(with_fields(signature, inputs), role="user"),
+                self.format_field_with_value(with_fields(signature, outputs), role="assistant"),
+            )
         parts = [
             "All interactions will be structured in the following way, with the appropriate values filled in.",
             "Inputs will have the following structure:",
-            self.format_field_with_value(with_fields(signature, skeleton(inputs)), role="user"),
+            shown[0],
             "Outputs will be a JSON object with the following fields.",
-            self.format_field_with_value(with_fields(signature, skeleton(outputs)), role="assistant"),
+            shown[1],
         ]
         return "\n\n".join(parts).strip()
 
@@ -94,8 +101,8 @@ class JSONAdapter(ChatAdapter):
         self, signature: SignatureMeta, outputs: Record, missing_field_message: str | None = None
     ) -> str:
         values = {name: outputs.get(name, missing_field_message) for name in self._plan(signature).outputs}
-        if self._turns_are_fixed:
-            return _object(values)
+        if self._values_are_fixed:
+            return json_of_fields(values)
         return self.format_field_with_value(with_fields(signature, values), role="assistant")
 
     def format_field_with_value(  # as dspy's: the role is JSONAdapter's own
@@ -104,7 +111,7 @@ class JSONAdapter(ChatAdapter):
         """Values as sections in the role "user", as a JSON object in any other."""
         if role == "user":
             return sections({field.name: text_in_field(field, value) for field, value in fields_with_values.items()})
-        return _object({field.name: value for field, value in fields_with_values.items()})
+        return json_of_fields({field.name: value for field, value in fields_with_values.items()})
 
     def format_finetune_data(
         self, signature: SignatureMeta, demos: Sequence[Record], inputs: Record, outputs: Record
@@ -148,10 +155,6 @@ class JSONAdapter(ChatAdapter):
 
 ChatAdapter.fallback_class = JSONAdapter
 JSONAdapter.fallback_class = None
-
-
-def _object(values: dict[str, Any]) -> str:
-    return json.dumps(jsonable(values), indent=2, ensure_ascii=False)
 
 
 def _load_object(text: str) -> dict[str, Any] | None:

@@ -7,16 +7,15 @@ taken out of the signature; after it, tool calls in the provider's shape become 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import json_repair
 
 from ..signatures import SignatureMeta
 from ..types import ToolCalls, Type
-from .plan import Plan, Record
-
-if TYPE_CHECKING:
-    from .base import LanguageModel
+from .demos import Record
+from .language_model import LanguageModel
+from .plan import Plan
 
 TOOL_OPTIONS = ("tools", "tool_choice", "parallel_tool_calls")
 
@@ -70,7 +69,7 @@ def tool_calls_of(given: Sequence[Any]) -> ToolCalls:
 
 
 def _call(given: Any) -> dict[str, Any]:
-    function = _get(given, "function") or {}
+    function: Any = _get(given, "function") or None
     arguments = _get(function, "arguments") or _get(given, "arguments")
     if isinstance(arguments, str):
         arguments = json_repair.loads(arguments)

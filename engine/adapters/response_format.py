@@ -8,17 +8,15 @@ dspy does not do: a provider that turns the schema down is asked once more witho
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, cast, get_origin
+from typing import Any, cast, get_origin
 
 import pydantic
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 
 from ..failure import EngineError
 from ..types import ToolCalls
+from .language_model import LanguageModel
 from .plan import Plan
-
-if TYPE_CHECKING:
-    from .base import LanguageModel
 
 _log = logging.getLogger(__name__)
 

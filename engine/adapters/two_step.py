@@ -13,11 +13,11 @@ from typing import Any, cast
 from ..signatures import InputField, SignatureMeta, make_signature
 from ..sync import run_sync
 from .annotation import description
-from .base import Adapter, LanguageModel, Message
+from .base import Adapter
 from .chat import ChatAdapter
+from .demos import Record
 from .errors import AdapterParseError
-from .native import tool_calls_of
-from .plan import Record
+from .language_model import LanguageModel, Message
 
 
 class TwoStepAdapter(Adapter):
@@ -45,22 +45,26 @@ class TwoStepAdapter(Adapter):
             AdapterParseError: the outputs could not be extracted; the cause is the extraction's error.
         """
         self._calls += 1
-        messages = self.format(signature, demos, inputs)
-        answers = await lm.acall(messages=messages, **lm_kwargs)
-        return [await self._extracted(signature, answer) for answer in answers]
+        options = dict(lm_kwargs)
+        asked = self._call_preprocess(lm, options, signature, inputs)
+        messages = self.format(asked, demos, inputs)
+        answers = await self._ask(lm, messages, options)
+        return [await self._extracted(asked, signature, answer) for answer in answers]
 
-    async def _extracted(self, signature: SignatureMeta, answer: str | Mapping[str, Any]) -> dict[str, Any]:
-        text: Any = answer if isinstance(answer, str) else answer["text"]
-        values = await self._extract(signature, text, str(answer))
-        if not isinstance(answer, str):
-            tool_calls, field = answer.get("tool_calls"), self._plan(signature).tool_calls
-            if tool_calls and field is not None:
-                values[field] = tool_calls_of(tool_calls)
-            if answer.get("logprobs") is not None:
-                values["logprobs"] = answer["logprobs"]
-        return values
+    async def _extracted(
+        self, asked: SignatureMeta, signature: SignatureMeta, answer: str | Mapping[str, Any]
+    ) -> dict[str, Any]:
+        text, calls = self._parts_of(signature, answer)
+        found: dict[str, Any] = {}
+        if calls is None or (text and self._plan(asked).outputs):
+            try:
+                found = await self._extract(asked, text)
+            except AdapterParseError:
+                if calls is None:
+                    raise
+        return self._finished(signature, answer, found)
 
-    async def _extract(self, signature: SignatureMeta, text: Any, response: str) -> dict[str, Any]:
+    async def _extract(self, signature: SignatureMeta, text: str) -> dict[str, Any]:
         extraction = self._create_extractor_signature(signature)
         try:
             return (await self._extractor.acall(self.extraction_model, {}, extraction, [], {"text": text}))[0]
@@ -69,13 +73,13 @@ class TwoStepAdapter(Adapter):
             raise AdapterParseError(
                 adapter_name="TwoStepAdapter",
                 signature=signature,
-                lm_response=response,
+                lm_response=text,
                 message=f"Failed to parse response from the original completion: {error}",
             ) from error
 
     def parse(self, signature: SignatureMeta, completion: str) -> dict[str, Any]:
         """Asks the extraction model, from synchronous code (`acall` does the same without blocking)."""
-        return run_sync(self._extract, signature, completion, completion)
+        return run_sync(self._extract, signature, completion)
 
     def format(self, signature: SignatureMeta, demos: Sequence[Record], inputs: Record) -> list[Message]:
         return [

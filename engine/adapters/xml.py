@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pydantic
@@ -13,11 +13,12 @@ import pydantic
 from ..signatures import FieldSpec, SignatureMeta
 from .annotation import placeholder
 from .chat import ChatAdapter
+from .demos import Record
 from .errors import AdapterParseError
 from .field_text import FieldInfoWithName, text_in_field, with_fields
-from .plan import FieldPlan, Plan, Record
+from .plan import FieldPlan
 from .values import jsonable
-from .xml_values import XMLField, children_of, escaped, is_nested, skeleton_of, value_of, value_to_xml
+from .xml_values import children_of, escaped, is_nested, nests, value_of, value_to_xml, xml_field
 
 
 class XMLAdapter(ChatAdapter):
@@ -25,21 +26,23 @@ class XMLAdapter(ChatAdapter):
 
     def format_field_structure(self, signature: SignatureMeta) -> str:
         plan = self._plan(signature)
-        inputs = "\n\n".join(self._explained(signature, field.spec, plan) for field in plan.inputs)
-        outputs = "\n\n".join(self._explained(signature, field.spec, plan) for field in plan.outputs.values())
+        inputs = "\n\n".join(self._explained_field(signature, field.spec) for field in plan.inputs)
+        outputs = "\n\n".join(self._explained_field(signature, field.spec) for field in plan.outputs.values())
         structure = "All interactions will be structured in the following way, with the appropriate values filled in."
         return f"{structure}\n\n{inputs}\n\n{outputs}"
 
-    def _explained(self, signature: SignatureMeta, spec: FieldSpec, plan: Plan) -> str:
-        if spec.kind == "output" and is_nested(spec.annotation):
-            return skeleton_of(_compiled(plan, spec.name).schema, spec.name)
-        return self.format_field_with_value(with_fields(signature, {spec.name: placeholder(spec)}))
+    def _explained_field(self, signature: SignatureMeta, spec: FieldSpec) -> str:
+        if spec.kind == "output" and is_nested(spec):
+            return str(xml_field(spec).skeleton)
+        if not self._values_are_fixed:
+            return self.format_field_with_value(with_fields(signature, {spec.name: placeholder(spec)}))
+        return _element(spec.name, placeholder(spec))  # a placeholder has nothing to escape
 
     def user_message_output_requirements(self, signature: SignatureMeta) -> str | None:
         plan = self._plan(signature)
         order = ", then ".join(f"`<{name}>`" for name in plan.outputs)
-        nested = [name for name, field in plan.outputs.items() if is_nested(field.spec.annotation)]
-        structures = " ".join(skeleton_of(_compiled(plan, name).schema, name) for name in nested)
+        nested = [field.spec for field in plan.outputs.values() if is_nested(field.spec)]
+        structures = " ".join(str(xml_field(spec).skeleton) for spec in nested)
         hint = f" Use this nested XML structure: {structures}" if nested else ""
         return f"Respond with the corresponding output fields wrapped in XML tags {order}.{hint}"
 
@@ -48,7 +51,7 @@ class XMLAdapter(ChatAdapter):
     ) -> str:
         given = [field for field in self._plan(signature).inputs if field.name in inputs]
         blocks = [prefix]
-        if self._turns_are_fixed:
+        if self._values_are_fixed:
             blocks.append("\n\n".join(_element(field.name, field.text(inputs[field.name])) for field in given).strip())
         else:
             values = {field.name: inputs[field.name] for field in given}
@@ -63,7 +66,7 @@ class XMLAdapter(ChatAdapter):
     ) -> str:
         fields = self._plan(signature).outputs
         values = {name: outputs.get(name, missing_field_message) for name in fields}
-        if self._turns_are_fixed:
+        if self._values_are_fixed:
             return "\n\n".join(_output(fields[name], value) for name, value in values.items()).strip()
         return self.format_field_with_value(with_fields(signature, values))
 
@@ -71,8 +74,8 @@ class XMLAdapter(ChatAdapter):
         """Values in elements of their fields' names; structured outputs as nested elements."""
         written: list[str] = []
         for field, value in fields_with_values.items():
-            extra = field.info.json_schema_extra
-            if isinstance(extra, dict) and extra.get("__dspy_field_type") == "output":
+            extra = cast("dict[str, Any] | None", field.info.json_schema_extra) or {}
+            if extra.get("__dspy_field_type") == "output":
                 written.append(_output_element(field, value))
             else:
                 written.append(_element(field.name, text_in_field(field, value)))
@@ -98,7 +101,7 @@ class XMLAdapter(ChatAdapter):
     def _read(
         self, signature: SignatureMeta, completion: str, field: FieldPlan, elements: list[ElementTree.Element]
     ) -> Any:
-        compiled = _compiled(self._plan(signature), field.name)
+        compiled = xml_field(field.spec)
         value: Any = None
         failure: Exception | None = None
         for schema in compiled.candidates:
@@ -120,13 +123,6 @@ class XMLAdapter(ChatAdapter):
         )
 
 
-def _compiled(plan: Plan, name: str) -> XMLField:
-    made = plan.own.get(name)
-    if made is None:
-        made = plan.own[name] = XMLField(plan.outputs[name].spec.annotation)
-    return made
-
-
 def _element(name: str, text: str) -> str:
     return f"<{name}>\n{text}\n</{name}>"
 
@@ -134,7 +130,7 @@ def _element(name: str, text: str) -> str:
 def _output(field: FieldPlan, value: Any) -> str:
     if field.is_text and type(value) is str:
         return _element(field.name, escaped(value))
-    if is_nested(field.spec.annotation):
+    if is_nested(field.spec):
         plain = jsonable(value)
         if isinstance(plain, (dict, list)):
             return value_to_xml(plain, field.name)
@@ -143,7 +139,7 @@ def _output(field: FieldPlan, value: Any) -> str:
 
 
 def _output_element(field: FieldInfoWithName, value: Any) -> str:
-    if is_nested(field.info.annotation):
+    if nests(field.info.annotation):
         plain = jsonable(value)
         if isinstance(plain, (dict, list)):
             return value_to_xml(plain, field.name)

@@ -7,6 +7,7 @@ for the reader of the field. As dspy 3.4 `XMLAdapter`.
 
 from __future__ import annotations
 
+import functools
 import types
 from typing import Any, Union, cast, get_args, get_origin
 from xml.etree import ElementTree
@@ -14,6 +15,7 @@ from xml.sax.saxutils import quoteattr
 
 from pydantic import BaseModel, TypeAdapter
 
+from ..signatures import FieldSpec
 from ..types import Type
 
 _OUR_TYPES = Type.__module__.rpartition(".")[0]
@@ -26,7 +28,13 @@ def escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
-def is_nested(annotation: Any) -> bool:
+@functools.lru_cache(maxsize=1024)
+def is_nested(spec: FieldSpec) -> bool:
+    """Whether values of the field are written as elements."""
+    return nests(spec.annotation)
+
+
+def nests(annotation: Any) -> bool:
     """Whether values of the type are written as elements: models, typed dicts, lists and dicts, or one of them or None.
     Our own types are not.
     """
@@ -119,8 +127,8 @@ def value_of(elements: list[ElementTree.Element], schema: Schema, definitions: S
         values = [_text(each) for each in elements]
         return values[0] if len(values) == 1 else values
     properties = schema.get("properties", {})
-    others = schema.get("additionalProperties", {})
-    other = others if isinstance(others, dict) else {}
+    others: Any = schema.get("additionalProperties", {})
+    other = cast("Schema", others) if isinstance(others, dict) else Schema()
     return {name: value_of(found, properties.get(name, other), definitions) for name, found in children.items()}
 
 
@@ -143,11 +151,19 @@ def _text(element: ElementTree.Element) -> str:
 class XMLField:
     """What reading and showing one output needs, worked out once: its validator and its JSON schema."""
 
-    __slots__ = ("adapter", "candidates", "definitions", "schema")
+    __slots__ = ("adapter", "candidates", "definitions", "schema", "skeleton")
 
-    def __init__(self, annotation: Any) -> None:
-        self.adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    def __init__(self, spec: FieldSpec) -> None:
+        self.adapter: TypeAdapter[Any] = TypeAdapter(spec.annotation)
         self.schema: Schema = self.adapter.json_schema(by_alias=False)
         self.definitions: Schema = self.schema.get("$defs", {})
         self.candidates: list[Schema] = [self.schema, *self.schema.get("anyOf", [])]
         """The shapes to read a value in: the whole type, then each choice of a union."""
+        self.skeleton = skeleton_of(self.schema, spec.name) if is_nested(spec) else None
+        """What the model is shown, if it is elements."""
+
+
+@functools.lru_cache(maxsize=1024)
+def xml_field(spec: FieldSpec) -> XMLField:
+    """What is known of a field, by its spec."""
+    return XMLField(spec)

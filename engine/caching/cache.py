@@ -37,22 +37,22 @@ _ATOMIC = (str, bytes, int, float, bool, type(None))
 
 
 class MemoryCache(OrderedDict[str, Any]):
-    """The newest `maxsize` entries by use: reading one by `get` keeps it, the one unused for longest goes first."""
+    """The newest `maxsize` entries by use: reading one by `used` keeps it, the one unused for longest goes first."""
 
     def __init__(self, maxsize: float) -> None:
         super().__init__()
         self.maxsize = maxsize
 
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value, which is then the last to go; or `default`."""
-        value = super().get(key, default)
-        if value is not default:
+    def used(self, key: str) -> Any:
+        """The value, which is then the last to go; None when there is none."""
+        value = self.get(key)
+        if value is not None:
             self.move_to_end(key)
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)
-        self.move_to_end(key)
+        super().move_to_end(key)
         while len(self) > self.maxsize:
             self.popitem(last=False)
 
@@ -273,7 +273,7 @@ class Cache:
         if not self.enable_memory_cache:
             return None
         with self._lock:
-            found = self.memory_cache.get(key)
+            found = self.memory_cache.used(key)
         if found is not None:
             self._memory_hits += 1
         return found

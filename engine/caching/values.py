@@ -74,7 +74,7 @@ class ValueCodec:
             return {_MARK: "bytes", "base64": base64.b64encode(value).decode("ascii")}
         kind = type(value)
         if isinstance(value, BaseModel):
-            data: dict[str, object] = {name: getattr(value, name) for name in kind.model_fields}
+            data: dict[str, object] = dict(value)
         elif dataclasses.is_dataclass(value) and not isinstance(value, type):
             data = {item.name: getattr(value, item.name) for item in dataclasses.fields(value) if item.init}
         else:

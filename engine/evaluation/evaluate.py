@@ -196,7 +196,7 @@ class _Scoring(Parallel):
         self._metric = metric
         self._progress = progress
 
-    async def _one(self, pair: Any) -> Any:
+    async def run_pair(self, pair: Any) -> Any:
         example = pair
         prediction = await ask(self._program, **example.inputs())
         score = await ask(self._metric, example, prediction)
@@ -205,7 +205,7 @@ class _Scoring(Parallel):
         self._progress.scored(score)
         return prediction, score
 
-    def _failed_item(self, pair: Any) -> Any:
+    def failed_item(self, pair: Any) -> Any:
         return pair
 
 

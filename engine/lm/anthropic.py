@@ -7,7 +7,7 @@ back: text, thinking, tool calls and citations, whole or streamed.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .anthropic_messages import anthropic_call
 from .errors import LMError, LMNotConfiguredError, LMStreamAssemblyError, LMUnexpectedError
@@ -91,7 +91,7 @@ class AnthropicProvider:
         call, body = anthropic_call(request)
         try:
             return await self._ask(client, call, body, request, emit)
-        except LMError:
+        except (LMError, Warning):
             raise
         except Exception as error:
             secrets = (client.api_key,) if client.api_key else ()
@@ -205,7 +205,8 @@ class _MessageStream:
         return [at for at, block in sorted(self.blocks.items()) if block.get("type") == "tool_use"].index(index)
 
     def _count(self, usage: Any) -> None:
-        self.usage.update({name: value for name, value in (plain(usage) or {}).items() if value is not None})
+        counts = cast("dict[str, Any]", plain(usage) or {})
+        self.usage.update({name: value for name, value in counts.items() if value is not None})
 
     def whole(self) -> dict[str, Any]:
         """The message in the shape of one that was not streamed.

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from .errors import LMUnsupportedFeatureError
 from .json_schema import strict_json_schema
 from .prompt_cache import anthropic_marks
+from .shapes import read
 from .wire import ChatRequest
 
 __all__ = ["anthropic_call"]
@@ -100,12 +101,12 @@ def _tools(body: dict[str, Any]) -> None:
     tools = body.get("tools")
     if tools:
         body["tools"] = [_tool(tool) for tool in tools]
-    choice = body.pop("tool_choice", None)
+    choice: Any = body.pop("tool_choice", None)
     parallel = body.pop("parallel_tool_calls", None)
     if isinstance(choice, str):
         choice = dict(_TOOL_CHOICES.get(choice, {"type": choice}))
-    elif isinstance(choice, Mapping) and "function" in choice:
-        choice = {"type": "tool", "name": choice["function"]["name"]}
+    elif read(choice, "function") is not None:
+        choice = {"type": "tool", "name": read(read(choice, "function"), "name")}
     if parallel is False and tools:
         choice = {**(cast("dict[str, Any] | None", choice) or {"type": "auto"}), "disable_parallel_tool_use": True}
     if choice is not None and tools:
@@ -144,13 +145,13 @@ def _think(body: dict[str, Any], request: ChatRequest) -> None:
 
 
 def _format(body: dict[str, Any], request: ChatRequest) -> None:
-    wanted = body.pop("response_format", None)
+    wanted: Any = body.pop("response_format", None)
     if wanted is None:
         return
     if isinstance(wanted, type) and issubclass(wanted, BaseModel):
         schema: Any = strict_json_schema(wanted.model_json_schema())
     else:
-        schema = wanted.get("json_schema", {}).get("schema") or wanted.get("schema")
+        schema = read(read(wanted, "json_schema"), "schema") or read(wanted, "schema")
     if not schema:
         raise LMUnsupportedFeatureError(
             f"LM({request.label!r}) cannot send response_format={{'type': 'json_object'}}: the Messages API binds an "
@@ -225,7 +226,7 @@ def _block(part: Mapping[str, Any], request: ChatRequest) -> dict[str, Any]:
     kind = part.get("type")
     if kind == "image_url":
         image = part["image_url"]
-        return {"type": "image", "source": _source(image["url"] if isinstance(image, Mapping) else image)}
+        return {"type": "image", "source": _source(image if isinstance(image, str) else read(image, "url", ""))}
     if kind == "file":
         file = part.get("file", {})
         if file.get("file_id"):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy as copying
 import importlib
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +27,7 @@ import anyio.to_thread
 from ..callbacks import with_callbacks
 from ..settings import settings
 from ..sync import alone_on_own_loop, run_sync
+from ..turns import take_turn
 from ..usage import UsageTracker
 from .history import HistoryEntry, history_entry, print_history, record
 from .responses_shape import responses_outputs
@@ -163,6 +165,7 @@ class BaseLM:
         options = {**self.kwargs, **kwargs}
         self._check_options(options)
         answer = await self._answer(prompt, messages or None, options, kwargs)
+        await take_turn()  # answers may arrive in crowds
         if not answer.cache_hit:
             self._count(answer.usage)
         if not settings.get("disable_history"):
@@ -185,7 +188,7 @@ class BaseLM:
     async def aforward(self, prompt: str | None = None, messages: Messages | None = None, **kwargs: Any) -> object:
         """Make one request and return an OpenAI-shaped chat completion. For subclasses; `kwargs` are the call's own."""
         if type(self).forward is BaseLM.forward:
-            raise NotImplementedError(f"{type(self).__name__} must implement aforward (or forward).")
+            raise NotImplementedError(f"Subclasses must implement this method. ({type(self).__name__} has neither aforward nor forward.)")
         if alone_on_own_loop():
             return self.forward(prompt=prompt, messages=messages, **kwargs)  # a synchronous caller waits for it anyway
         call = partial(self.forward, prompt=prompt, messages=messages, **kwargs)
@@ -193,7 +196,7 @@ class BaseLM:
 
     def forward(self, prompt: str | None = None, messages: Messages | None = None, **kwargs: Any) -> object:
         """The blocking form of `aforward`, for clients that have no other."""
-        raise NotImplementedError(f"{type(self).__name__} must implement aforward (or forward).")
+        raise NotImplementedError(f"Subclasses must implement this method. ({type(self).__name__} has neither aforward nor forward.)")
 
     async def _answer(
         self, prompt: str | None, messages: Messages | None, options: Mapping[str, Any], call: Mapping[str, Any]
@@ -306,13 +309,16 @@ class BaseLM:
             return cls(**values)
         builtin = next((known for known in _known_classes(BaseLM) if path in (None, known.builtin_state_class)), None)
         if builtin is not None:
-            return builtin.load_state(values)
+            return builtin.load_state(values, allow_custom_lm_class=allow_custom_lm_class)
         if not allow_custom_lm_class:
             raise ValueError(
-                f"Refusing to import the LM class {path!r} that this state names: a state file must not choose code "
-                "to run. Pass allow_unsafe_lm_state=True if you trust the file."
+                f"Refusing to import custom serialized LM class `{path}`. Pass allow_unsafe_lm_state=True when loading "
+                "trusted files to enable custom LM classes."
             )
-        return _import_lm_class(str(path)).load_state(values)
+        kind = _import_lm_class(str(path))
+        if "allow_custom_lm_class" in inspect.signature(kind.load_state).parameters:
+            return kind.load_state(values, allow_custom_lm_class=allow_custom_lm_class)
+        return kind.load_state(values)  # a subclass may have the older signature
 
 
 def _known_classes(base: type[BaseLM]) -> list[type[BaseLM]]:
@@ -321,14 +327,28 @@ def _known_classes(base: type[BaseLM]) -> list[type[BaseLM]]:
 
 
 def _import_lm_class(path: str) -> type[BaseLM]:
-    module_name, _, name = path.rpartition(".")
-    try:
-        found: object = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ImportError(f"Could not import the LM class {path!r} that this state names.") from error
-    if not (isinstance(found, type) and issubclass(found, BaseLM)):
-        raise TypeError(f"{path!r}, named by this state, is not a subclass of dspex.engine.BaseLM.")
-    return found
+    """The class at a dotted path, which may lie inside another class."""
+    parts = path.split(".")
+    failed: Exception | None = None
+    for split in range(len(parts) - 1, 0, -1):
+        module_name = ".".join(parts[:split])
+        try:
+            found: object = importlib.import_module(module_name)
+            for name in parts[split:]:
+                found = getattr(found, name)
+        except ModuleNotFoundError as error:
+            if error.name != module_name and not module_name.startswith(f"{error.name}."):
+                raise  # the module is there, and lacks something itself
+            failed = error
+        except AttributeError as error:
+            failed = error
+        else:
+            if not isinstance(found, type):
+                raise TypeError(f"Serialized LM class `{path}` did not resolve to a class.")
+            if not issubclass(found, BaseLM):
+                raise TypeError(f"Serialized LM class `{path}` must be a subclass of dspy.BaseLM.")
+            return found
+    raise ImportError(f"Could not import serialized LM class `{path}`.") from failed
 
 
 def _outputs(response: object, *, logprobs: bool) -> list[Output]:

@@ -44,6 +44,7 @@ from .wire import (
     Completion,
     Delta,
     Emit,
+    as_hit,
     completions_from_text,
     completions_to_text,
 )
@@ -251,19 +252,17 @@ class LM(BaseLM):
             sent = [{**one, "role": "developer"} if one.get("role") == "system" else one for one in sent]
         if not isinstance(self._engine_spec, str):
             refuse_client_settings(self._engine_spec, call, where="LM call")
-        request = ChatRequest(
-            model=self._wire_model,
-            label=self.model,
-            messages=sent,
-            options={
-                key: value for key, value in options.items() if value is not None and key not in _CLIENT_OPTIONS
-            },
-            headers={**(options.get("headers") or {}), **(options.get("extra_headers") or {})},
-            timeout=_seconds(options.get("timeout")),
-            api=self.model_type,
-        )
-        completions, cost = await self._cached_completions(request, options, call)
-        return self._as_answer(completions, options, cost)
+        wanted = {key: value for key, value in options.items() if value is not None and key not in _CLIENT_OPTIONS}
+        if not call.get("cache", self.cache):
+            return self._as_answer(await self._requested(sent, wanted, options), options)
+        # The way of a hit is kept short: nothing is built for a request that is not made.
+        cache = current_cache()
+        key = self._cache_request(sent, wanted, options)
+        kept = completions_from_text(await cache.aget(key, _NOT_IN_KEYS))
+        if kept is not None:
+            return self._as_answer(kept[0], options, kept[1])
+        completions = await self._asked_by_one(cache, key, sent, wanted, options)
+        return self._as_answer(completions, options)
 
     async def _ask_typed(self, prompt: Any, messages: Messages | None, call: Mapping[str, Any]) -> Answer:
         """A request of the protocol: it says everything itself, so the LM's own options stay out of it."""
@@ -288,58 +287,52 @@ class LM(BaseLM):
         answer.typed = response_of_completion(cast("Completion", answer.response))
         return answer
 
-    async def _cached_completions(
-        self, request: ChatRequest, options: Mapping[str, Any], call: Mapping[str, Any]
-    ) -> tuple[tuple[Completion, ...], float | None]:
-        """The answers to a request, out of the cache if they are there; and, then, what they cost at the time."""
-        if not call.get("cache", self.cache):
-            return await self._requested(request, options), None
-        cache = current_cache()
-        key = self._cache_request(request, options)
-        kept = completions_from_text(await cache.aget(key, _NOT_IN_KEYS))
-        if kept is not None:
-            return kept
+    async def _asked_by_one(
+        self, cache: Cache, key: dict[str, Any], sent: Messages, wanted: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> tuple[Completion, ...]:
+        """Answers that are not in the cache: asked for once, whoever else asks for them meanwhile."""
+
+        async def ask() -> tuple[Completion, ...]:
+            completions = await self._requested(sent, wanted, options)
+            cost, _ = cost_of(completions, self._price)
+            await cache.aput(key, completions_to_text(completions, cost=cost), _NOT_IN_KEYS)
+            return completions
+
         if settings.send_stream is not None:
-            # Each reader must see the pieces, so each asks for itself.
-            return await self._asked_and_kept(request, options, cache, key), None
+            return await ask()  # each reader must see the pieces, so each asks for itself
         try:
             flight = (id(cache), cache.cache_key(key, _NOT_IN_KEYS))
         except Exception:
-            return await self._requested(request, options), None  # a request without a key is not cached either
-        completions, shared = await _flights.run(
-            flight, lambda: self._asked_and_kept(request, options, cache, key)
-        )
-        if not shared:
-            return completions, None
-        text = completions_to_text(completions, cost=cost_of(completions, self._price)[0])
-        return completions_from_text(text) or (completions, None)
+            return await ask()  # a request without a key is not kept either
+        completions, shared = await _flights.run(flight, ask)
+        return tuple(as_hit(completion) for completion in completions) if shared else completions
 
-    def _cache_request(self, request: ChatRequest, options: Mapping[str, Any]) -> dict[str, Any]:
+    def _cache_request(
+        self, sent: Messages, wanted: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """What makes a request different from another, as far as its answer is concerned."""
-        wanted = {key: value for key, value in request.options.items() if key != "prompt_cache"}
-        rollout = options.get("rollout_id")
-        return {
+        key: dict[str, Any] = {
             "_fn_identifier": "dspex.engine.lm.LM",
             "model": self.model,
             "model_type": self.model_type,
-            "messages": request.messages,
+            "messages": sent,
             "n": options.get("n") or 1,
             **wanted,
-            **({} if rollout is None else {"rollout_id": rollout}),
         }
-
-    async def _asked_and_kept(
-        self, request: ChatRequest, options: Mapping[str, Any], cache: Cache, key: dict[str, Any]
-    ) -> tuple[Completion, ...]:
-        completions = await self._requested(request, options)
-        cost, _ = cost_of(completions, self._price)
-        await cache.aput(key, completions_to_text(completions, cost=cost), _NOT_IN_KEYS)
-        return completions
+        key.pop("prompt_cache", None)
+        rollout = options.get("rollout_id")
+        if rollout is not None:
+            key["rollout_id"] = rollout
+        return key
 
     def _as_answer(
-        self, completions: Sequence[Completion], options: Mapping[str, Any], old_cost: float | None
+        self, completions: Sequence[Completion], options: Mapping[str, Any], old_cost: float | None = None
     ) -> Answer:
-        usage = UsageTracker()
+        first = completions[0]
+        outputs: list[Output] = [completion.output() for completion in completions]
+        if self.model_type == "responses" or any(isinstance(output, dict) for output in outputs):
+            outputs = [output if isinstance(output, dict) else {"text": output} for output in outputs]
+        made = Answer(outputs, response=first if len(completions) == 1 else tuple(completions), model=first.model)
         for completion in completions:
             if completion.finish_reason == "length":
                 logger.warning(
@@ -347,25 +340,30 @@ class LM(BaseLM):
                     self.model,
                     options.get("max_tokens", options.get("max_completion_tokens")),
                 )
-            usage.add_usage("all", completion.usage)
-        outputs: list[Output] = [completion.output() for completion in completions]
-        if self.model_type == "responses" or any(isinstance(output, dict) for output in outputs):
-            outputs = [output if isinstance(output, dict) else {"text": output} for output in outputs]
-        hit = completions[0].cache_hit
-        cost, details = (old_cost, {}) if hit else cost_of(tuple(completions), self._price)
-        return Answer(
-            outputs=outputs,
-            usage=usage.get_total_tokens().get("all", {}),
-            response=completions[0] if len(completions) == 1 else tuple(completions),
-            model=completions[0].model,
-            cost=cost,
-            cost_details=details,
-            cache_hit=hit,
-        )
+        if first.cache_hit:
+            made.cost, made.cache_hit = old_cost, True
+        else:
+            usage = UsageTracker()
+            for completion in completions:
+                usage.add_usage("all", completion.usage)
+            made.usage = usage.get_total_tokens().get("all", {})
+            made.cost, made.cost_details = cost_of(tuple(completions), self._price)
+        return made
 
-    async def _requested(self, request: ChatRequest, options: Mapping[str, Any]) -> tuple[Completion, ...]:
+    async def _requested(
+        self, sent: Messages, wanted: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> tuple[Completion, ...]:
         """As many answers as were asked for, by request."""
-        check_encodable(request.messages, "messages")
+        check_encodable(sent, "messages")
+        request = ChatRequest(
+            model=self._wire_model,
+            label=self.model,
+            messages=sent,
+            options=wanted,
+            headers={**(options.get("headers") or {}), **(options.get("extra_headers") or {})},
+            timeout=_seconds(options.get("timeout")),
+            api=self.model_type,
+        )
         count = options.get("n") or options.get("num_generations") or 1
         retries = int(options.get("num_retries", self.num_retries))
         stream = settings.send_stream
@@ -437,8 +435,8 @@ class LM(BaseLM):
             except LMError as error:
                 last[:] = [error]
                 raise
-            except (ImportError, MemoryError):
-                raise
+            except (ImportError, MemoryError, Warning):
+                raise  # a warning that the user has made an error is the user's
             except Exception as error:
                 raise LMUnexpectedError(
                     f"The {self._answerer()} failed: {type(error).__name__}: {error}",
@@ -566,6 +564,8 @@ class LM(BaseLM):
 
     async def aforward(self, prompt: Any = None, messages: Messages | None = None, **kwargs: Any) -> Any:
         """Ask without callbacks, history and usage, and return an OpenAI-shaped chat completion."""
+        if type(self).forward is not LM.forward:
+            return await super().aforward(prompt, messages, **kwargs)  # a subclass that answers by itself
         options = {**self.kwargs, **kwargs}
         self._check_options(options)
         answer = await self._ask(prompt, messages or None, options, kwargs)

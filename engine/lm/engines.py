@@ -103,9 +103,9 @@ def check_engines(engine: Any, async_engine: Any) -> None:
         )
 
 
-def _is_async(function: Any) -> bool:
+def _is_async(function: object) -> bool:
     # An object that is called may have an asynchronous `__call__`; a function's type has none of its own.
-    call = vars(type(function)).get("__call__")
+    call = cast("dict[str, Any]", vars(cast("type[object]", type(function)))).get("__call__")
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
@@ -144,7 +144,7 @@ def check_encodable(value: object, where: str) -> None:
         for key, item in cast("Mapping[object, object]", value).items():
             check_encodable(key, where)
             check_encodable(item, where)
-    elif isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+    elif isinstance(value, list | tuple):
         for item in cast("Sequence[object]", value):
             check_encodable(item, where)
 
@@ -214,25 +214,26 @@ def engine_state(engine: Any, name: str) -> dict[str, Any]:
     Raises:
         TypeError: it cannot be saved so that it could be loaded again.
     """
-    dump, load = getattr(engine, "dump_state", None), getattr(type(engine), "load_state", None)
-    kind = type(engine).__name__
+    made_of = cast("type[object]", type(engine))
+    dump, load = getattr(engine, "dump_state", None), getattr(made_of, "load_state", None)
+    kind = made_of.__name__
     if not callable(dump) or not callable(load):
         raise TypeError(
             f"{name}={kind} cannot be saved: a custom engine is saved when it implements dump_state() -> dict "
             "(JSON-serializable, no secrets) and the classmethod load_state(state) -> engine. Otherwise save the "
             "program without this LM and set it again after loading."
         )
-    path = f"{type(engine).__module__}:{type(engine).__qualname__}"
+    path = f"{made_of.__module__}:{made_of.__qualname__}"
     try:
         found: object = _imported(path)
     except (ImportError, TypeError, ValueError):
         found = None
-    if found is not type(engine):
+    if found is not made_of:
         raise TypeError(
             f"{name}={kind} cannot be saved: its class is not importable as `{path}`. Define the engine class at "
             "module level so a loader can import it."
         )
-    state: object = dump()
+    state: Any = dump()
     if not isinstance(state, dict):
         raise TypeError(f"{name}.dump_state() must return a dict, got {type(state).__name__}")
     try:

@@ -194,8 +194,8 @@ class _Printer:
             return
         self.coloured(_RED, "Tool calls:")
         for call in calls:
-            function = call.get("function") or {}
-            arguments = function.get("arguments")
+            function: Any = call.get("function") or {}
+            arguments: Any = function.get("arguments")
             if arguments is None:
                 arguments = call.get("args", call.get("arguments", {}))
             if isinstance(arguments, str):

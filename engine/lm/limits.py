@@ -206,7 +206,7 @@ def rate_limit_for(
     if sniffio.current_async_library() == "trio":
         limits = _on_trio.get(None)
         if limits is None:
-            limits = {}
+            limits = dict[tuple[str, str | None], RateLimit]()
             _on_trio.set(limits)
     else:
         limits = _on_asyncio

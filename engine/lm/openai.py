@@ -129,7 +129,7 @@ class OpenAIProvider:
         ask = {"responses": self._respond, "text": self._continue}.get(request.api, self._chat)
         try:
             return await ask(client, request, emit)
-        except LMError:
+        except (LMError, Warning):
             raise
         except Exception as error:
             made = lm_error(
@@ -393,7 +393,7 @@ class _ChatStream:
         call["id"] = read(piece, "id") or call["id"]
         call["name"] = read(function, "name") or call["name"]
         call["arguments"] += read(function, "arguments", "")
-        shown = {"index": index, "type": "function", "function": {"arguments": read(function, "arguments", "")}}
+        shown: dict[str, Any] = {"index": index, "type": "function", "function": {"arguments": read(function, "arguments", "")}}
         if read(function, "name"):
             shown["function"]["name"] = read(function, "name")
         if read(piece, "id"):

@@ -122,10 +122,11 @@ def _parts(content: Any, role: object) -> list[dict[str, Any]]:
         if given in _TEXT_PARTS:
             made.append({"type": kind, "text": part.get("text", "")})
         elif given == "image_url":
-            image = part["image_url"] if isinstance(part["image_url"], dict) else {"url": part["image_url"]}
-            shown = {"type": "input_image", "image_url": image.get("url", "")}
-            if image.get("detail") is not None:
-                shown["detail"] = image["detail"]
+            image: Any = part["image_url"]
+            url = image if isinstance(image, str) else read(image, "url", "")
+            shown: dict[str, Any] = {"type": "input_image", "image_url": url}
+            if read(image, "detail") is not None:
+                shown["detail"] = read(image, "detail")
             made.append(shown)
         elif given == "file":
             file = part.get("file", {})

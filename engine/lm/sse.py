@@ -7,7 +7,7 @@ is ours to finish; and the events stay plain data, which costs less than an obje
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
@@ -60,7 +60,7 @@ class EventStream:
 
 
 @asynccontextmanager
-async def events_of(streaming: Any) -> AsyncIterator[EventStream]:
+async def events_of(streaming: Any) -> AsyncGenerator[EventStream, None]:
     """The events of `client.….with_streaming_response.create(...)`. Leaving the block closes the connection."""
     async with streaming as response:
         lines: AsyncIterator[str] = response.iter_lines()

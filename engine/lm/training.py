@@ -110,8 +110,8 @@ class TrainingProvider:
     @staticmethod
     def finetune(
         job: TrainingJob,
-        model: str,
-        train_data: list[dict[str, Any]],
+        model: str | None,
+        train_data: list[dict[str, Any]] | None,
         train_data_format: object,
         train_kwargs: dict[str, Any] | None = None,
     ) -> str:

@@ -7,7 +7,7 @@ raises an `LMError`; everything above this line (retries, n, history, usage) is 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 from pydantic_core import from_json, to_json
@@ -19,6 +19,7 @@ __all__ = [
     "Delta",
     "Emit",
     "Provider",
+    "as_hit",
     "completions_from_text",
     "completions_to_text",
 ]
@@ -134,6 +135,11 @@ class Completion:
         return {"text": self.text, **extra}
 
 
+def as_hit(completion: Completion) -> Completion:
+    """The completion as one that cost nothing."""
+    return replace(completion, usage={}, cache_hit=True)
+
+
 _STORED = ("text", "model", "finish_reason", "usage", "reasoning", "tool_calls", "logprobs", "citations", "service_tier")
 
 
@@ -150,6 +156,27 @@ def completions_from_text(text: object) -> tuple[tuple[Completion, ...], float |
     """The answers again, marked as cache hits; None when the text is something else."""
     if not isinstance(text, str):
         return None
+    plain = _plain_answers.get(text)
+    if plain is not None:
+        return plain
+    found = _parsed(text)
+    # Answers of nothing but text can be shared, as nobody can change them; reading JSON is most of what a hit costs.
+    if found is not None and all(_is_plain(completion) for completion in found[0]):
+        if len(_plain_answers) >= _PLAIN_KEPT:
+            _plain_answers.clear()
+        _plain_answers[text] = found
+    return found
+
+
+_PLAIN_KEPT = 1024
+_plain_answers: dict[str, tuple[tuple[Completion, ...], float | None]] = {}
+
+
+def _is_plain(completion: Completion) -> bool:
+    return not completion.tool_calls and not completion.citations and completion.logprobs is None
+
+
+def _parsed(text: str) -> tuple[tuple[Completion, ...], float | None] | None:
     try:
         found = from_json(text)
         if found["v"] != 1:

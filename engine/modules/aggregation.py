@@ -49,11 +49,9 @@ def majority(
     if isinstance(candidates, Prediction):
         candidates = candidates.completions
     signature: Any = getattr(candidates, "signature", None)
-    if not field:
-        field = list(signature.output_fields)[-1] if signature else list(candidates[0].keys())[-1]
-    same = normalize or (lambda value: value)
+    name: str = field or (list(signature.output_fields)[-1] if signature else list(candidates[0].keys())[-1])
     rows = cast("Sequence[Mapping[str, Any]]", [candidates[index] for index in range(len(candidates))])
-    values = [same(row[field]) for row in rows]
+    values: list[Any] = [row[name] if normalize is None else normalize(row[name]) for row in rows]
     votes: dict[Any, int] = {}
     for value in [value for value in values if value is not None] or values:
         votes[value] = votes.get(value, 0) + 1

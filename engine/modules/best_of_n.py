@@ -9,19 +9,19 @@ the others would be paid for too.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from ..example import Prediction
+from ..logs import engine_logger
 from ..module import Module
 from ..off_loop import ask, call_off_loop
 from ..settings import context, settings
 from ..sync import run_sync
 
-__all__ = ["BestOfN", "Reward", "rollouts", "trace_of_best"]
+__all__ = ["BestOfN", "Reward", "not_a_part", "rollouts", "trace_of_best"]
 
-logger = logging.getLogger("dspex.engine.best_of_n")
+logger = engine_logger("dspex.engine.best_of_n", dspy="dspy.predict.best_of_n")
 
 Reward = Callable[[dict[str, Any], Prediction], float | Awaitable[float]]
 """Scores an answer: gets the inputs and the prediction. Plain or async; a plain one runs off the event loop."""
@@ -48,7 +48,7 @@ class BestOfN(Module):
             fail_count: how many tries may fail before the error is raised; None and 0 mean N. Each call counts anew.
         """
         self.module = module
-        self.reward_fn: Any = lambda *args: reward_fn(*args)  # wrapped, so that a module in its place is no part of us
+        self.reward_fn = not_a_part(reward_fn)
         self.threshold = threshold
         self.N = N
         self.fail_count = fail_count or N
@@ -89,7 +89,16 @@ class BestOfN(Module):
         return best
 
 
-def rollouts(module: Module, count: int):
+def not_a_part(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as something that is never taken for a module of the program, or a parameter, even if it is one."""
+
+    def call(*args: Any) -> Any:
+        return function(*args)
+
+    return call
+
+
+def rollouts(module: Module, count: int) -> Iterator[tuple[int, Module]]:
     """Copies of `module`, each with its LM at temperature 1 and the next `rollout_id`."""
     lm: Any = module.get_lm() or settings.lm
     first: int = lm.kwargs.get("rollout_id") or 0

@@ -202,7 +202,7 @@ def _signature(sent: Any) -> Any:
     if isinstance(sent, dict) and cast("dict[str, Any]", sent).get(SIGNATURE_MARK):
         marked = cast("dict[str, Any]", sent)
         return make_signature(marked["signature"], marked.get("instructions"))
-    return make_signature(sent) if isinstance(sent, str) else sent
+    return make_signature(sent) if isinstance(sent, str) else cast("Any", sent)
 
 
 def _fields(prediction: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..example import Example
@@ -32,10 +33,8 @@ class KNN:
             for example in trainset
         ]
         self.trainset_vectors: Any = None
-        try:
+        with suppress(SyncInsideLoopError):
             self.trainset_vectors = _float32(self.embedding(self._texts))
-        except SyncInsideLoopError:
-            pass
 
     def __call__(self, **kwargs: Any) -> list[Example]:
         """The `k` nearest examples, nearest first."""

@@ -9,7 +9,6 @@ Deprecated in dspy 3.4 in favour of `RLM`, and here.
 from __future__ import annotations
 
 import json
-import logging
 import re
 import warnings
 from collections.abc import AsyncGenerator, Callable
@@ -17,6 +16,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from ..example import Prediction
+from ..logs import engine_logger
 from ..module import Module
 from ..off_loop import ask
 from ..sandbox import (
@@ -37,7 +37,7 @@ from .surroundings import told_to_model
 
 __all__ = ["ProgramOfThought", "execute_code", "interpreter_for", "parse_code", "refuse_named_interpreter"]
 
-logger = logging.getLogger("dspex.engine.program_of_thought")
+logger = engine_logger("dspex.engine.program_of_thought", dspy="dspy.predict.program_of_thought")
 
 _FENCED = re.compile(r"```python[ \n](.*?)[ \n]```?", re.DOTALL)
 _ASSIGNMENT = re.compile(r"^(\w+)\s*=")

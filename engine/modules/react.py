@@ -12,13 +12,13 @@ observation, so the model can try something else. After the last step a `ChainOf
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
 from ..example import Prediction
 from ..lm import ContextWindowExceededError
+from ..logs import engine_logger
 from ..module import Module
 from ..off_loop import ask
 from ..predict import Predict
@@ -30,7 +30,7 @@ from .surroundings import adapter_in_force, told_to_model
 
 __all__ = ["ReAct", "Trajectory", "format_trajectory", "with_shorter_trajectories"]
 
-logger = logging.getLogger("dspex.engine.react")
+logger = engine_logger("dspex.engine.react", dspy="dspy.predict.react")
 
 Trajectory = dict[str, Any]
 """`thought_0, tool_name_0, tool_args_0, observation_0, thought_1, ...`, in order."""

@@ -11,10 +11,9 @@ the model writes its calls as text.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import anyio
 from pydantic import TypeAdapter
@@ -22,6 +21,7 @@ from pydantic import TypeAdapter
 from ..adapters import AdapterParseError
 from ..example import Prediction
 from ..lm import ContextWindowExceededError
+from ..logs import engine_logger
 from ..module import Module
 from ..off_loop import ask
 from ..predict import Predict
@@ -32,7 +32,7 @@ from .surroundings import told_to_model
 
 __all__ = ["ReActV2"]
 
-logger = logging.getLogger("dspex.engine.react_v2")
+logger = engine_logger("dspex.engine.react_v2", dspy="dspy.predict.react_v2")
 
 _RESERVED_OUTPUTS = frozenset({"history", "termination_reason"})
 _RESERVED_INPUTS = frozenset({"history", "tools"})
@@ -191,7 +191,7 @@ class ReActV2(Module):
         outputs: dict[str, Any] | None = None
         for call, value, is_error in zip(calls.tool_calls, values, failed, strict=True):
             if call.name == "submit" and not is_error and isinstance(value, dict):
-                outputs = value
+                outputs = cast("dict[str, Any]", value)
         return values, failed, outputs
 
 
@@ -217,7 +217,8 @@ def _turn_signature(signature: type[Signature], tools: dict[str, Tool]) -> type[
     fields: dict[str, Any] = {}
     for name, field in signature.input_fields.items():
         # None after the first turn, when the input stands in the history.
-        fields[name] = (_optional(field.annotation), InputField(desc=field.json_schema_extra.get("desc")))
+        extra = cast("dict[str, Any]", field.json_schema_extra)
+        fields[name] = (_optional(field.annotation), InputField(desc=extra.get("desc")))
     fields["history"] = (History, InputField())
     fields["tools"] = (list[Tool], InputField())
     fields["next_thought"] = (Reasoning, OutputField())

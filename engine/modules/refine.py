@@ -7,7 +7,6 @@ from __future__ import annotations
 import datetime
 import enum
 import inspect
-import logging
 import textwrap
 import uuid
 from collections.abc import Mapping, Sequence
@@ -18,18 +17,19 @@ import pydantic_core
 
 from ..adapters.annotation import description
 from ..example import Prediction
+from ..logs import engine_logger
 from ..module import Module
 from ..off_loop import ask, call_off_loop
 from ..predict import Predict
 from ..settings import context, settings
 from ..signatures import InputField, OutputField, Signature
 from ..sync import run_sync
-from .best_of_n import Reward, rollouts, trace_of_best
+from .best_of_n import Reward, not_a_part, rollouts, trace_of_best
 from .surroundings import adapter_in_force
 
 __all__ = ["OfferFeedback", "Refine", "inspect_modules"]
 
-logger = logging.getLogger("dspex.engine.refine")
+logger = engine_logger("dspex.engine.refine", dspy="dspy.predict.refine")
 
 
 class OfferFeedback(Signature):
@@ -84,7 +84,7 @@ class Refine(Module):
             OSError, TypeError: a source cannot be read, as for classes typed into a prompt.
         """
         self.module = module
-        self.reward_fn: Any = lambda *args: reward_fn(*args)  # wrapped, so that a module in its place is no part of us
+        self.reward_fn = not_a_part(reward_fn)
         self.threshold = threshold
         self.N = N
         self.fail_count = fail_count or N
@@ -168,9 +168,10 @@ def _hinting(adapter: Any, hints: Mapping[Any, str]) -> Any:
         hinted = signature.append("hint_", InputField(desc="A hint to the module from an earlier run"))
         return await adapter.acall(lm, lm_kwargs, hinted, demos, inputs)
 
-    kind: Any = type("WrapperAdapter", (type(adapter),), {"acall": acall})
-    made = kind.__new__(kind)
-    vars(made).update(vars(adapter))
+    base = cast("type[object]", type(adapter))
+    kind: Any = type("WrapperAdapter", (base,), {"acall": acall})
+    made: Any = kind.__new__(kind)
+    made.__dict__.update(adapter.__dict__)
     return made
 
 

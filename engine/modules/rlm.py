@@ -12,8 +12,8 @@ interpreter of its own for each call (`dspex.engine.sandbox`). Prompts are those
 from __future__ import annotations
 
 import base64
+import inspect
 import keyword
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -25,6 +25,7 @@ from ..adapters.annotation import placeholder
 from ..adapters.coerce import coercer
 from ..example import Prediction
 from ..lm import LMError, LMNotConfiguredError
+from ..logs import engine_logger
 from ..module import Module
 from ..off_loop import HostFunction, ask
 from ..predict import Predict
@@ -59,7 +60,7 @@ from .surroundings import told_to_model
 
 __all__ = ["RLM"]
 
-logger = logging.getLogger("dspex.engine.rlm")
+logger = engine_logger("dspex.engine.rlm", dspy="dspy.predict.rlm")
 
 Factory = Callable[[], CodeInterpreter]
 
@@ -201,11 +202,8 @@ class RLM(Module):
             return history.append(reasoning=action.reasoning, code=code, output=f"[Error] {told_to_model(error)}")
         if isinstance(result, FinalOutput):
             return self._final(result, action, code, history)
-        if isinstance(result, list):
-            output = "\n".join(map(str, cast("list[Any]", result)))
-        else:
-            output = str(result) if result else ""
-        output = output or "(no output - did you forget to print?)"
+        lines = cast("list[Any]", result) if isinstance(result, list) else [result or ""]
+        output = "\n".join(map(str, lines)) or "(no output - did you forget to print?)"
         if self.verbose:
             logger.info(REPLEntry.format_output(output, self.max_output_chars))
         return history.append(reasoning=action.reasoning, code=code, output=output)
@@ -257,18 +255,19 @@ class RLM(Module):
     def _hand_in_tools(self, interpreter: CodeInterpreter, budget: _Budget) -> None:
         tools = self._make_llm_tools(budget)
         for name, tool in self._user_tools.items():
-            tools[name] = HostFunction(tool.acall, like=tool.func)
+            tools[name] = HostFunction(partial(_by_name, tool), like=tool.func)
         interpreter.tools.update(tools)
         typed: Any = interpreter
         if hasattr(typed, "output_fields"):
             typed.output_fields = [
-                {"name": name, "type": field.annotation.__name__}
-                if field.annotation in SIMPLE_TYPES
-                else {"name": name}
-                for name, field in self.signature.output_fields.items()
+                {"name": name, "type": kind.__name__} if kind in SIMPLE_TYPES else {"name": name}
+                for name, kind in self._output_types()
             ]
         if hasattr(typed, "_tools_registered"):
             typed._tools_registered = False  # an interpreter of dspy's: it tells its process of new tools once
+
+    def _output_types(self) -> list[tuple[str, Any]]:
+        return [(name, field.annotation) for name, field in self.signature.output_fields.items()]
 
     def _make_llm_tools(self, budget: _Budget | None = None) -> dict[str, Callable[..., Any]]:
         """`llm_query` and `llm_query_batched`, on `budget` or one of their own."""
@@ -456,7 +455,7 @@ def _named_tools(tools: Any) -> dict[str, Tool]:
             "function names, or use dspy.Tool(func, name='custom_name'))"
         )
     named: dict[str, Tool] = {}
-    for each in tools or ():
+    for each in cast("Sequence[object]", tools or ()):
         if not isinstance(each, Tool) and not callable(each):
             raise TypeError(f"Tool {each!r} must be callable, got {type(each).__name__}")
         tool = each if isinstance(each, Tool) else Tool(each)
@@ -465,6 +464,13 @@ def _named_tools(tools: Any) -> dict[str, Tool]:
             raise ValueError(f"Duplicate tool name '{name}'")
         named[name] = tool
     return named
+
+
+async def _by_name(tool: Tool, /, *args: Any, **kwargs: Any) -> Any:
+    """Call a tool, which takes its arguments by name; those that came by position are named first."""
+    if args:
+        kwargs = {**dict(zip(inspect.signature(tool.func).parameters, args, strict=False)), **kwargs}
+    return await tool.acall(**kwargs)
 
 
 def _tool_docs(tools: Mapping[str, Tool]) -> str:
@@ -498,7 +504,7 @@ async def _hand_in_values(interpreter: CodeInterpreter, inputs: Mapping[str, Any
         if not isinstance(value, SandboxSerializable):
             plain[name] = value
             continue
-        payload: object = value.to_sandbox()
+        payload = cast("bytes | str", value.to_sandbox())
         raw = f"_raw_{name}"
         lines: list[str] = []
         if isinstance(payload, bytes):
@@ -549,7 +555,7 @@ def _text_of(response: Any) -> str:
     elif first is None:
         raise TypeError(
             "Sub-LM must return dspy.lm15.Response or a non-empty list of text outputs, "
-            f"got {type(response).__name__}."
+            f"got {type(cast('object', response)).__name__}."
         )
     if not isinstance(first, str):
         raise TypeError(f"Sub-LM response must contain text, got {type(first).__name__}.")

@@ -1,5 +1,6 @@
 """Where code runs that a model wrote: in a process of its own that the kernel shuts in, never in ours."""
 
+from .deno_interpreter import DenoInterpreter
 from .errors import CodeExecutionError, CodeInterpreterError, SandboxUnavailableError
 from .interpreter import (
     CodeInterpreter,
@@ -21,6 +22,7 @@ __all__ = [
     "CodeExecutionError",
     "CodeInterpreter",
     "CodeInterpreterError",
+    "DenoInterpreter",
     "FinalOutput",
     "LocalInterpreter",
     "PythonInterpreter",

@@ -89,7 +89,7 @@ def resolve_interpreter_factory(factory: InterpreterFactory | None = None) -> In
 
 def create_interpreter(factory: InterpreterFactory | None) -> CodeInterpreter:
     """A new interpreter from `factory`, resolved as above. Raises TypeError if what it makes is none."""
-    made: object = resolve_interpreter_factory(factory)()
+    made = cast("object", resolve_interpreter_factory(factory)())
     if not isinstance(made, CodeInterpreter):
         raise TypeError(f"interpreter_factory must return a CodeInterpreter, not {type(made).__name__}.")
     return made

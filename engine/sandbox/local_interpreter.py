@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import keyword
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
+from ..callbacks import with_callbacks
+from ..sync import run_sync
 from .errors import CodeExecutionError, CodeInterpreterError
 from .limits import SandboxLimits
 from .process import Message
@@ -61,6 +63,15 @@ class LocalInterpreter(SandboxSession):
         super().__init__(tools, fields, callbacks, limits, accept_missing)
         self.execution_timeout = execution_timeout
 
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aenter__(self) -> Self:
+        await self.astart()
+        return self
+
+    @with_callbacks
     async def aexecute(self, code: str, variables: dict[str, Any] | None = None) -> Any:  # docstring: SandboxSession
         if self._busy:
             raise CodeInterpreterError("LocalInterpreter already has an active execution.")
@@ -99,6 +110,18 @@ class LocalInterpreter(SandboxSession):
             case _:
                 await self._end(f"Python worker returned an unknown message: {message!r}")
 
+    def invoke_tool(self, tool_name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """As `ainvoke_tool`, from synchronous code."""
+        return run_sync(self.ainvoke_tool, tool_name, args, kwargs)
+
+    @with_callbacks
+    async def ainvoke_tool(self, tool_name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Call a host function as the code would. Raises CodeInterpreterError if there is none of that name."""
+        return await self._tool(tool_name, args, kwargs)
+
+    async def _called(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        return await self.ainvoke_tool(name, args, kwargs)
+
     def _refuse_if_ended(self) -> None:
         if self._ended:
             raise CodeInterpreterError("LocalInterpreter session has been shut down.")
@@ -118,10 +141,9 @@ class LocalInterpreter(SandboxSession):
         except (TypeError, ValueError) as error:
             raise CodeInterpreterError(f"variables must be JSON-compatible: {error}") from error
 
-    def _submit(self) -> Message | None:
-        if self.output_fields is None:
-            return None
-        return {"style": "exact", "names": [field["name"] for field in self.output_fields]}
+    def _submit(self) -> Message:
+        fields = self.output_fields
+        return {"style": "exact", "names": None if fields is None else [field["name"] for field in fields]}
 
     def _returned(self, value: Any) -> Any:
         json.dumps(value, allow_nan=False)  # raises what the code is told

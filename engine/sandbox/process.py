@@ -1,8 +1,8 @@
 """The process in which model-written code runs, seen from the host: started, spoken with, killed.
 
-It is a fresh interpreter, `python -I -S`, started by path with an empty environment and one descriptor, the channel.
-`inside/` says how it locks itself in; here is what does not depend on its goodwill: it is killed with its whole group
-when it takes too long, writes too much, or is not wanted any more, and when this process ends.
+It is a fresh interpreter (`locked_python`, or Deno), started by path with an empty environment and one descriptor, the
+channel. `inside/` says how it locks itself in; here is what does not depend on its goodwill: it is killed with its whole
+group when it takes too long, writes too much, or is not wanted any more, and when this process ends.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,13 +20,25 @@ from ...runtime.os_process import OsProcessHandle, spawn_os_process
 from .errors import CodeInterpreterError, SandboxUnavailableError
 from .limits import SandboxLimits
 
-__all__ = ["SandboxProcess"]
+__all__ = ["INSIDE", "SandboxProcess", "locked_python"]
 
-_WORKER = Path(__file__).with_name("inside") / "worker.py"
+INSIDE = Path(__file__).with_name("inside")
 _START_SECONDS = 20.0
 """A start takes 0.06 s on an idle machine."""
 
 Message = dict[str, Any]
+
+
+def locked_python(limits: SandboxLimits, accept_missing: Collection[str]) -> list[str]:
+    """The command of a CPython that locks itself in; it refuses if a guarantee not in `accept_missing` is not possible.
+
+    Raises:
+        CodeInterpreterError: it is not known which Python this is.
+    """
+    if not sys.executable:
+        raise CodeInterpreterError("sys.executable is empty, so no Python can be started for the sandbox.")
+    options = {"memory": limits.memory_bytes, "cpu": limits.session_cpu_seconds, "accept": sorted(accept_missing)}
+    return [sys.executable, "-I", "-S", "-X", "utf8", str(INSIDE / "worker.py"), json.dumps(options)]
 
 
 class SandboxProcess:
@@ -43,27 +55,22 @@ class SandboxProcess:
         """Guarantees that this machine cannot give and the caller did without, with the reason."""
 
     @classmethod
-    async def open(cls, limits: SandboxLimits, accept_missing: Collection[str]) -> SandboxProcess:
-        """Start a process and wait until it is locked in.
+    async def open(
+        cls, argv: Sequence[str], limits: SandboxLimits, *, start_seconds: float = _START_SECONDS
+    ) -> SandboxProcess:
+        """Start a process that speaks the protocol of `inside/worker.py`, and wait until it says that it is locked in.
 
         Cancelled, it leaves no process behind.
 
         Raises:
-            SandboxUnavailableError: the kernel does not permit a guarantee that is not in `accept_missing`.
+            SandboxUnavailableError: it says that the kernel does not permit what it must guarantee.
             CodeInterpreterError: the process cannot be started, or does not speak.
         """
-        if not sys.executable:
-            raise CodeInterpreterError("sys.executable is empty, so no Python can be started for the sandbox.")
-        options = {
-            "memory": limits.memory_bytes,
-            "cpu": limits.session_cpu_seconds,
-            "accept": sorted(accept_missing),
-        }
-        argv = [sys.executable, "-I", "-S", "-X", "utf8", str(_WORKER), json.dumps(options)]
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                handle = await spawn_os_process(argv, env={}, cwd="/", stdin=theirs.fileno())
+                channel = theirs.fileno()
+                handle = await spawn_os_process(argv, env={}, cwd="/", stdin=channel, stdout=channel)
         except OSError as error:
             ours.close()
             raise CodeInterpreterError(f"Unable to start the sandbox process: {error}") from error
@@ -73,7 +80,7 @@ class SandboxProcess:
         ours.setblocking(False)
         made = cls(handle, ours, limits)
         try:
-            with anyio.move_on_after(_START_SECONDS):
+            with anyio.move_on_after(start_seconds):
                 greeting = await made.receive()
                 if greeting["type"] == "refused":
                     raise SandboxUnavailableError(cast("Mapping[str, str]", greeting["missing"]))
@@ -81,7 +88,7 @@ class SandboxProcess:
                     raise CodeInterpreterError(f"The sandbox process began with {greeting['type']!r}.")
                 made.missing = dict(greeting["missing"])
                 return made
-            raise CodeInterpreterError(f"The sandbox process did not start within {_START_SECONDS:g} seconds.")
+            raise CodeInterpreterError(f"The sandbox process did not start within {start_seconds:g} seconds.")
         except BaseException:
             await made.aclose()
             raise

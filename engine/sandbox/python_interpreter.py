@@ -21,6 +21,8 @@ from typing import Any, cast
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from ..callbacks import with_callbacks
+from ..sync import run_sync
 from .errors import CodeExecutionError, CodeInterpreterError
 from .limits import SandboxLimits
 from .process import Message
@@ -78,12 +80,13 @@ class PythonInterpreter(SandboxSession):
         ):
             if value:
                 raise NotImplementedError(
-                    f"{name}: this sandbox has no Deno and no holes. Hand data in as variables, and let a host function "
-                    "in `tools` do what needs files, environment or network."
+                    f"{name}: this sandbox has no holes, and no Deno (DenoInterpreter has). Hand data in as variables, and "
+                    "let a host function in `tools` do what needs files, environment or network."
                 )
         super().__init__(tools, output_fields, callbacks, limits, accept_missing)
         self.sync_files = sync_files
 
+    @with_callbacks
     async def aexecute(self, code: str, variables: dict[str, Any] | None = None) -> Any:  # docstring: SandboxSession
         if self._busy:
             raise CodeInterpreterError("PythonInterpreter cannot execute recursively from one of its tools.")
@@ -117,6 +120,18 @@ class PythonInterpreter(SandboxSession):
                 await self._end(f"executed code left background threads running: {message['threads']!r}")
             case other:
                 await self._end(f"Unexpected message from the sandbox: {other!r}")
+
+    def invoke_tool(self, tool_name: str, kwargs: dict[str, Any]) -> Any:
+        """As `ainvoke_tool`, from synchronous code."""
+        return run_sync(self.ainvoke_tool, tool_name, kwargs)
+
+    @with_callbacks
+    async def ainvoke_tool(self, tool_name: str, kwargs: dict[str, Any]) -> Any:
+        """Call a host function as the code would. Raises CodeInterpreterError if there is none of that name."""
+        return await self._tool(tool_name, (), kwargs)
+
+    async def _called(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        return await (self._tool(name, args, kwargs) if args else self.ainvoke_tool(name, kwargs))
 
     def _submit(self) -> Message | None:
         if not self.output_fields:

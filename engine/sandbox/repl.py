@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import pydantic
 
@@ -140,4 +140,4 @@ def described(preview: str, setup: str, variable: REPLVariable) -> REPLVariable:
         note = f"Sandbox imports available:\n{setup.strip()}"
         desc = f"{desc}\n{note}" if desc else note
     update: dict[str, Any] = {"preview": preview, "total_length": len(preview), "desc": desc}
-    return cast("REPLVariable", variable.model_copy(update=update))
+    return variable.model_copy(update=update)

@@ -11,15 +11,16 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar, cast
+from typing import Any, ClassVar, NoReturn, Self, TypeVar, cast
 
 import anyio
 
+from ..callbacks import active_callbacks, with_callbacks
 from ..off_loop import ask
 from ..sync import run_sync
-from .errors import CodeExecutionError, CodeInterpreterError
+from .errors import CodeInterpreterError
 from .limits import SandboxLimits
-from .process import Message, SandboxProcess
+from .process import Message, SandboxProcess, locked_python
 
 __all__ = ["SIMPLE_TYPES", "FinalOutput", "SandboxSession", "SessionStatistics", "sync_face"]
 
@@ -67,6 +68,8 @@ def sync_face(method: F) -> F:
 class SandboxSession:
     """Base of the interpreters. Nothing is started before `start` or the first `execute`."""
 
+    callback_kind: ClassVar[str] = "interpreter"
+
     def __init__(
         self,
         tools: Mapping[str, Callable[..., Any]] | None,
@@ -104,8 +107,8 @@ class SandboxSession:
     @sync_face
     def shutdown(self) -> None:
         """As `ashutdown`, from synchronous code."""
-        if self._process is None:
-            self._ended = True
+        if self._process is None and not active_callbacks(self):
+            self._ended = True  # nothing to wait for, so it may be said on an event loop too
             return
         run_sync(self.ashutdown)
 
@@ -131,6 +134,7 @@ class SandboxSession:
 
     # -- life --------------------------------------------------------------------------------------------------------
 
+    @with_callbacks
     async def astart(self) -> None:
         """Start the process, unless it runs already.
 
@@ -140,10 +144,17 @@ class SandboxSession:
         """
         self._refuse_if_ended()
         if self._process is None:
-            self._process = await SandboxProcess.open(self.limits, self.accept_missing)
+            self._process = await self._open()
 
+    async def _open(self) -> SandboxProcess:
+        return await SandboxProcess.open(locked_python(self.limits, self.accept_missing), self.limits)
+
+    @with_callbacks
     async def ashutdown(self) -> None:
         """End the session: the process and what it held are gone. Idempotent; cancellation is delivered after it."""
+        await self._close()
+
+    async def _close(self) -> None:
         self._ended = True
         process, self._process = self._process, None
         if process is not None:
@@ -160,7 +171,7 @@ class SandboxSession:
             )
 
     async def _end(self, message: str, cause: BaseException | None = None) -> NoReturn:
-        await self.ashutdown()
+        await self._close()
         raise CodeInterpreterError(message) from cause
 
     # -- one execution -----------------------------------------------------------------------------------------------
@@ -192,14 +203,11 @@ class SandboxSession:
         budget = _Budget(self.limits.seconds + _GRACE if seconds is None else seconds, counts_tools=seconds is not None)
         try:
             return await self._serve(process, request, budget)
-        except CodeInterpreterError:
-            await self.ashutdown()
-            raise
         except BaseExceptionGroup as group:
-            await self.ashutdown()
+            await self._close()
             raise _only(group) from None
         except BaseException:
-            await self.ashutdown()
+            await self._close()
             raise
         finally:
             self._busy = False
@@ -224,13 +232,17 @@ class SandboxSession:
         number = call.get("id")
         try:
             name, args, kwargs = str(call.get("name")), list(call.get("args") or ()), dict(call.get("kwargs") or {})
-            answer = {"type": "tool_result", "id": number, "value": self._returned(await self._tool(name, args, kwargs))}
+            answer = {"type": "tool_result", "id": number, "value": self._returned(await self._called(name, args, kwargs))}
         except Exception as error:
             answer = {"type": "tool_error", "id": number, "error": f"{type(error).__name__}: {error}"}
         budget.resume()
         await process.send(answer)
 
-    async def _tool(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    async def _called(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """The result of a tool that the code called."""
+        raise NotImplementedError
+
+    async def _tool(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if name not in self.tools:
             raise CodeInterpreterError(f"Unknown tool: {name}")
         return await ask(self.tools[name], *args, **kwargs)
@@ -238,9 +250,6 @@ class SandboxSession:
     def _returned(self, value: Any) -> Any:
         """What the code gets for a tool's result."""
         return value
-
-    def _failure(self, message: Message) -> CodeExecutionError:
-        return CodeExecutionError(f"{message['kind']}: {message['text']}")
 
 
 class _Budget:
@@ -267,9 +276,9 @@ class _Budget:
                 self.scope.deadline = anyio.current_time() + max(0.0, self._left)
 
 
-def _only(group: BaseExceptionGroup) -> BaseException:
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one exception inside nested groups; a group with several stays one."""
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
-        found = found.exceptions[0]
-    return found
+    if len(group.exceptions) != 1:
+        return group
+    found = group.exceptions[0]
+    return _only(cast("BaseExceptionGroup[BaseException]", found)) if isinstance(found, BaseExceptionGroup) else found

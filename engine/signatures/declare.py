@@ -98,7 +98,8 @@ def _check_constraints(spec: FieldSpec) -> None:
     if spec.template is None or not spec.template.metadata:
         return
     try:
-        pydantic.TypeAdapter(Annotated[spec.annotation, spec.template])
+        constrained: Any = Annotated[spec.annotation, spec.template]  # pyright: ignore[reportInvalidTypeForm, reportUnknownMemberType]
+        pydantic.TypeAdapter(constrained)
     except pydantic.PydanticUserError:
         return  # a type that pydantic cannot validate, or not yet: a matter of the adapter that renders it
     except (SchemaError, TypeError, ValueError) as error:

@@ -54,8 +54,9 @@ def plain_field(field: FieldInfo) -> FieldInfo:
     """An ordinary `FieldInfo` with the same contents, which shares no dict or list with `field`."""
     made = FieldInfo()
     _take_over(made, field)
-    if isinstance(made.json_schema_extra, dict):
-        made.json_schema_extra = dict(made.json_schema_extra)
+    options: Any = made.json_schema_extra
+    if isinstance(options, dict):
+        made.json_schema_extra = dict(cast("dict[str, Any]", options))
     made.metadata = list(made.metadata)
     return made
 
@@ -89,7 +90,7 @@ def _telling(name: str) -> Any:
         try:
             return change(self, *args, **kwargs)
         finally:
-            self._edited()
+            self._edited()  # pyright: ignore[reportPrivateUsage] - it is a method of that class
 
     tell.__name__ = name
     return tell

@@ -33,6 +33,7 @@ _STANDARD: dict[str, Any] = {
     "NoneType": type(None),
 }
 _SPECIAL_FORM = type(Optional)
+_NOT_ALONE: tuple[Any, ...] = (Optional, Union, Literal, vars(typing)["Callable"])
 _TYPE_LIKE = (type, types.GenericAlias, types.UnionType, _SPECIAL_FORM, typing.TypeVar, typing.NewType)
 
 
@@ -100,7 +101,7 @@ class TypeReader:
         value = self._evaluate(node)
         if isinstance(node, ast.List):
             self._unhandled(node)
-        if value in (Optional, Union, Literal, typing.Callable):
+        if value in _NOT_ALONE:
             self._refuse(node, f"Field types must be types, but received: {value} of type {type(value)}. It needs arguments")
         if value is None:
             return str if isinstance(node, ast.Constant) else type(None)

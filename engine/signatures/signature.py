@@ -337,7 +337,8 @@ def make_signature(
 def _derived(specs: tuple[FieldSpec, ...], instructions: str | None, name: str = "StringSignature") -> type[Signature]:
     doc = instructions or _default_instructions(specs)  # as dspy: an empty text counts as none
     namespace = {"__doc__": doc, "__module__": __name__}
-    return cast("type[Signature]", SignatureMeta(name, (Signature,), namespace, specs=specs))
+    make: Any = SignatureMeta  # to a type checker calling it is what calling a signature is
+    return cast("type[Signature]", make(name, (Signature,), namespace, specs=specs))
 
 
 def _default_instructions(specs: tuple[FieldSpec, ...]) -> str:

@@ -58,10 +58,11 @@ def model_of(signature: type, bodies: tuple[type, ...], specs: tuple[FieldSpec, 
             if name in _OF_THE_CLASS or (name.startswith("_") and not isinstance(value, types.FunctionType)):
                 continue
             namespace[name] = value
-            if name != "model_config" and not hasattr(type(value), "__get__") and not isinstance(value, type):
+            binds = hasattr(cast("object", value), "__get__")  # methods and properties; the rest is plain data
+            if name != "model_config" and not binds and not isinstance(value, type):
                 annotations[name] = ClassVar[Any]
     for spec in specs:
-        constraints = () if spec.template is None else tuple(spec.template.metadata)
+        constraints: tuple[Any, ...] = () if spec.template is None else tuple(spec.template.metadata)
         annotations[spec.name] = Annotated[spec.annotation, *constraints] if constraints else spec.annotation
         namespace[spec.name] = _field(spec)
     namespace |= {
@@ -80,7 +81,8 @@ def _field(spec: FieldSpec) -> FieldInfo:
     """The field for pydantic's own use. It reads what the constructor was given, so the options are given again."""
     given: dict[str, Any] = {}
     if spec.template is not None:
-        given = {k: v for k, v in spec.template._attributes_set.items() if k != "annotation"}  # pyright: ignore[reportPrivateUsage]
+        known = cast("dict[str, Any]", spec.template._attributes_set)  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+        given = {name: value for name, value in known.items() if name != "annotation"}
     given["json_schema_extra"] = dict(spec.extra)
     return cast("FieldInfo", pydantic.Field(**given))
 

@@ -119,8 +119,11 @@ class Audio(Type):
 
 def encode_audio(audio: Any, sampling_rate: int = 16000, format: str = "wav") -> dict[str, Any]:
     """Data and format of anything `Audio` takes. Raises ValueError for what it does not take."""
-    if isinstance(audio, dict) and "data" in audio and "audio_format" in audio:
-        return cast("dict[str, Any]", audio)
+    if isinstance(audio, dict):
+        given = cast("dict[str, Any]", audio)
+        if "data" in given and "audio_format" in given:
+            return given
+        raise ValueError(f"Unsupported type for encode_audio: {dict}")
     if isinstance(audio, Audio):
         return {"data": audio.data, "audio_format": audio.audio_format}
     if isinstance(audio, str):
@@ -133,7 +136,7 @@ def encode_audio(audio: Any, sampling_rate: int = 16000, format: str = "wav") ->
         audio_format = header.removeprefix("data:").split(";", 1)[0].partition("/")[2]
         if not comma or not audio_format:
             raise ValueError("Malformed audio data URI")
-        return {"data": data, "audio_format": audio_format.removeprefix("x-")}
+        return {"data": data, "audio_format": _normalize_audio_format(audio_format)}
     if hasattr(audio, "shape") and _soundfile_is_installed():
         made = Audio.from_array(audio, sampling_rate=sampling_rate, format=format)
         return {"data": made.data, "audio_format": made.audio_format}
@@ -159,7 +162,11 @@ def _has_own_format(source: Any) -> bool:
 def _audio_format(kind: str | None) -> str:
     if not kind or not kind.startswith("audio/"):
         raise ValueError(f"Unsupported MIME type for audio: {kind}")
-    return kind.split("/")[1].removeprefix("x-")
+    return _normalize_audio_format(kind.split("/")[1])
+
+
+def _normalize_audio_format(audio_format: str) -> str:
+    return audio_format.removeprefix("x-")
 
 
 def _base64(content: bytes) -> str:

@@ -146,7 +146,9 @@ def content_parts(text: str) -> list[dict[str, Any]]:
         loaded = _load(payload)
         if isinstance(loaded, list):
             for part in cast("list[Any]", loaded):
-                parts.append(part if isinstance(part, dict) else {"type": "text", "text": str(part)})
+                if not isinstance(part, dict):
+                    part = {"type": "text", "text": str(part)}
+                parts.append(cast("dict[str, Any]", part))
         else:
             parts.append({"type": "text", "text": payload})
         end = marked.end()

@@ -41,6 +41,10 @@ class Citation(Type):
         return made
 
 
+def _citation(given: Any) -> Any:
+    return Citation(**cast("dict[str, Any]", given)) if isinstance(given, dict) else given
+
+
 class Citations(Type):
     """The citations of an answer, in order: iterate, index, or take `len`."""
 
@@ -69,7 +73,7 @@ class Citations(Type):
     def validate_input(cls, data: Any) -> Any:
         """Accepts citations, a list or dict of them, or one as a dict."""
         if isinstance(data, cls):
-            return data
+            return cast("Citations", data)
         if isinstance(data, list):
             items = cast("list[Any]", data)
             if all(isinstance(each, dict) and "cited_text" in each for each in items):
@@ -78,8 +82,7 @@ class Citations(Type):
             given = cast("dict[str, Any]", data)
             if "citations" in given:
                 if isinstance(given["citations"], list):
-                    made = [Citation(**each) if isinstance(each, dict) else each for each in given["citations"]]
-                    return {"citations": made}
+                    return {"citations": [_citation(each) for each in cast("list[Any]", given["citations"])]}
             elif "cited_text" in given:
                 return {"citations": [Citation(**given)]}
         raise ValueError(f"Received invalid value for `Citations`: {data}")
@@ -91,7 +94,7 @@ class Citations(Type):
         return len(self.citations)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.citations[index]
+        return cast("Any", self.citations)[index]
 
     @classmethod
     def is_native(cls, lm: NativeLanguageModel, lm_kwargs: dict[str, Any]) -> bool:

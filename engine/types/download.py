@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from urllib.parse import urlparse
 
-import httpx
-
 __all__ = ["download", "is_http_url"]
 
 
@@ -24,6 +22,8 @@ def download(url: str, *, verify: bool, timeout: float | None) -> tuple[bytes, s
     Raises:
         httpx.HTTPError: no answer within `timeout` seconds, or an answer of 4xx or 5xx.
     """
+    import httpx  # 50 ms, which a program that downloads nothing does not pay
+
     response = httpx.get(url, verify=verify, timeout=timeout, follow_redirects=True)
     response.raise_for_status()
     return response.content, response.headers.get("Content-Type", "")

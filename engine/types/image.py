@@ -151,8 +151,11 @@ def is_image(obj: object) -> bool:
 
 def encode_image(image: Any) -> str:
     """The data URI or address of anything `Image` takes. Raises as `Image` does."""
-    if isinstance(image, dict) and "url" in image:
-        return encode_image(image["url"])
+    if isinstance(image, dict):
+        given = cast("dict[str, Any]", image)
+        if "url" in given:
+            return encode_image(given["url"])
+        raise ValueError(f"Unsupported image type: {dict}")
     if isinstance(image, str):
         if image.startswith("data:") or is_url(image):
             return image

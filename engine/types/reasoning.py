@@ -47,7 +47,7 @@ class Reasoning(Type):
 
         Not when the effort is None, and not for gpt-5 over the chat API, which does not give its reasoning out.
         """
-        effort = lm_kwargs["reasoning_effort"] if "reasoning_effort" in lm_kwargs else _default_effort(lm)
+        effort = lm_kwargs.get("reasoning_effort", lm.kwargs.get("reasoning_effort", "low"))
         if effort is None or not lm.supports_reasoning:
             return False
         if "gpt-5" in lm.model and lm.model_type == "chat":
@@ -121,6 +121,3 @@ class Reasoning(Type):
             f"You can convert it to a string with str(reasoning) or access the content with reasoning.content."
         )
 
-
-def _default_effort(lm: NativeLanguageModel) -> Any:
-    return lm.kwargs["reasoning_effort"] if "reasoning_effort" in lm.kwargs else "low"

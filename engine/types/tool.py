@@ -19,16 +19,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property, partial
 from typing import Any, ClassVar, Literal, cast
 
-import anyio.to_thread
-
 from ..callbacks import with_callbacks
 from ..settings import settings
 from ..sync import SyncInsideLoopError, run_sync
 from .base import Type
 from .tool_arguments import Argument, convert_input_schema_to_tool_args, described_parameters
 from .tool_calls import ToolCallResults, ToolCalls
+from .worker_thread import run_in_thread
 
-__all__ = ["Tool", "ToolCallResults", "ToolCalls", "convert_input_schema_to_tool_args"]
+__all__ = [
+    "Tool",
+    "ToolCallResults",
+    "ToolCalls",
+    "convert_input_schema_to_tool_args",
+    "convert_langchain_tool",
+    "convert_mcp_tool",
+]
 
 _ASYNC_IN_SYNC_CALL = (
     "You are calling `__call__` on an async tool, please use `acall` instead or enable "
@@ -76,10 +82,11 @@ class Tool(Type):
             NameError: a type hint names something that does not exist.
             pydantic.PydanticSchemaGenerationError: a hint has no JSON schema; give `args` and `arg_types`.
         """
-        super().__init__(func=func, name=name, desc=desc, args=args, arg_types=arg_types, arg_desc=arg_desc)
+        given: dict[str, Any] = {"func": func, "name": name, "desc": desc}
+        super().__init__(**given, **{"args": args, "arg_types": arg_types, "arg_desc": arg_desc})
         hinted: Any = func if inspect.isfunction(func) or inspect.ismethod(func) else func.__call__
         schemas, types, self.has_kwargs = described_parameters(hinted, arg_desc)
-        self.name = self.name or getattr(func, "__name__", type(func).__name__)
+        self.name = self.name or str(getattr(cast("Any", func), "__name__", type(func).__name__))
         self.desc = self.desc or getattr(func, "__doc__", None) or getattr(hinted, "__doc__", "")
         self.args = schemas if self.args is None else self.args
         self.arg_types = types if self.arg_types is None else self.arg_types
@@ -121,8 +128,7 @@ class Tool(Type):
             result = self.func(**arguments)
         else:
             # 100 us; nothing tells from outside whether a function is quick or blocks for a minute.
-            call = partial(self.func, **arguments)
-            result = await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+            result = await run_in_thread(self.func, arguments)
         return await cast("Awaitable[Any]", result) if inspect.iscoroutine(result) else result
 
     @cached_property
@@ -183,12 +189,12 @@ class Tool(Type):
         Raises:
             ValueError: another `result_mode`. A call raises RuntimeError when the server reports an error.
         """
-        return _from_mcp(session, tool, result_mode)
+        return convert_mcp_tool(session, tool, result_mode=result_mode)
 
     @classmethod
     def from_langchain(cls, tool: Any) -> Tool:
         """A tool that calls a LangChain tool (`ainvoke`). A call raises RuntimeError when that fails."""
-        return _from_langchain(tool)
+        return convert_langchain_tool(tool)
 
     def __repr__(self) -> str:
         return f"Tool(name={self.name}, desc={self.desc}, args={self.args})"
@@ -205,13 +211,16 @@ async def _awaited(coroutine: Any) -> Any:
 def _is_async(function: Any) -> bool:
     while isinstance(function, partial):
         function = cast("Any", function).func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
+    # A function's own `__call__` is a method wrapper, an object's may be a coroutine function.
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 # -- tools of other frameworks -----------------------------------------------------------------------------------------
 
 
-def _from_langchain(tool: Any) -> Tool:
+def convert_langchain_tool(tool: Any) -> Tool:
+    """As `Tool.from_langchain`."""
+
     async def func(**kwargs: Any) -> Any:
         try:
             return await tool.ainvoke(kwargs)
@@ -228,7 +237,8 @@ def _from_langchain(tool: Any) -> Tool:
     )
 
 
-def _from_mcp(session: Any, tool: Any, result_mode: str) -> Tool:
+def convert_mcp_tool(session: Any, tool: Any, *, result_mode: str = "text") -> Tool:
+    """As `Tool.from_mcp_tool`."""
     if result_mode not in ("text", "structured"):
         raise ValueError(f"Unsupported MCP result mode: {result_mode!r}")
     args, arg_types, arg_desc = convert_input_schema_to_tool_args(_either(tool, "input_schema", "inputSchema", {}))

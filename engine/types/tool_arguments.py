@@ -14,7 +14,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, cast, get_origin, get_type_hints
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import pydantic
 import pydantic_core
@@ -117,7 +117,7 @@ def _acceptor(schema: Any) -> Accepts | None:
 def _one_of(rules: dict[str, Any]) -> Accepts | None:
     if set(rules) != {"anyOf"} or not isinstance(rules["anyOf"], list):
         return None
-    tests = [_acceptor(each) for each in rules["anyOf"]]
+    tests = [_acceptor(each) for each in cast("list[Any]", rules["anyOf"])]
     if any(test is None for test in tests):
         return None
     known = cast("list[Accepts]", tests)
@@ -127,7 +127,11 @@ def _one_of(rules: dict[str, Any]) -> Accepts | None:
 def _list_of(item: Accepts | None) -> Accepts | None:
     if item is None:
         return None
-    return lambda value: type(value) is list and all(map(item, value))
+
+    def accepts(value: Any) -> bool:
+        return type(value) is list and all(map(item, cast("list[Any]", value)))
+
+    return accepts
 
 
 def _object_of(rules: dict[str, Any]) -> Accepts | None:
@@ -142,10 +146,11 @@ def _object_of(rules: dict[str, Any]) -> Accepts | None:
     known = cast("dict[str, Accepts]", properties)
 
     def accepts(value: Any) -> bool:
-        return (
-            type(value) is dict
-            and all(name in value for name in required)
-            and all(known.get(name, other)(each) for name, each in value.items())
+        if type(value) is not dict:
+            return False
+        given = cast("dict[str, Any]", value)
+        return all(name in given for name in required) and all(
+            known.get(name, other)(each) for name, each in given.items()
         )
 
     return accepts
@@ -184,6 +189,9 @@ _KNOWN_SCHEMAS: dict[Any, dict[str, Any]] = {
 }
 
 
+_KNOWN_ITEMS = frozenset((kind,) for kind in _KNOWN_SCHEMAS)
+
+
 def _schema(annotation: Any) -> dict[str, Any]:
     if annotation is Any:
         return {}
@@ -191,8 +199,11 @@ def _schema(annotation: Any) -> dict[str, Any]:
     if known is not None:
         return dict(known)
     origin = get_origin(annotation) or annotation
+    if origin is list and get_args(annotation)[:1] in _KNOWN_ITEMS:
+        return {"items": dict(_KNOWN_SCHEMAS[get_args(annotation)[0]]), "type": "array"}
     if isinstance(origin, type) and issubclass(origin, pydantic.BaseModel):
-        return resolved(annotation.model_json_schema())
+        model: type[pydantic.BaseModel] = annotation
+        return resolved(model.model_json_schema())
     return resolved(pydantic.TypeAdapter(annotation).json_schema())
 
 
@@ -242,7 +253,8 @@ def convert_input_schema_to_tool_args(
     for name, declared in properties.items():
         described = resolved({"$defs": copy.copy(definitions), **declared}) if definitions else declared
         args[name] = described
-        arg_types[name] = _BY_JSON_TYPE.get(described.get("type"), Any)
+        kind = described.get("type")
+        arg_types[name] = _BY_JSON_TYPE.get(kind, Any) if isinstance(kind, str) else Any
         arg_desc[name] = described.get("description", "No description provided.")
         if name in required:
             arg_desc[name] += " (Required)"

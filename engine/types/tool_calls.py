@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Protocol, cast
 
 import anyio
-import anyio.to_thread
 import json_repair
 import pydantic
 
+from ..sync import run_sync
 from .base import Type, forget_docstring
+from .worker_thread import run_in_thread
 
 __all__ = ["ToolCallResults", "ToolCalls"]
 
@@ -92,7 +92,7 @@ class ToolCall(Type):
                 return await acall(**arguments)
             if inspect.iscoroutinefunction(found):
                 return await found(**arguments)
-            result = await anyio.to_thread.run_sync(partial(found, **arguments), abandon_on_cancel=True)
+            result = await run_in_thread(found, arguments)
             return await result if inspect.iscoroutine(result) else result
         except _NotFoundError as error:
             raise ValueError(str(error)) from None
@@ -154,7 +154,7 @@ class ToolCalls(Type):
         """As `format`, with the results where there are any."""
         data = self.format()
         if self.tool_call_results is not None:
-            adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(type(self.tool_call_results))
+            adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(cast("Any", type(self.tool_call_results)))
             data["tool_call_results"] = adapter.dump_python(self.tool_call_results, mode="json")
         return data
 
@@ -176,6 +176,12 @@ class ToolCalls(Type):
             elif _is_call(given):
                 return {"tool_calls": [ToolCall(**_call_fields(given))]}
         raise ValueError(f"Received invalid value for `dspy.ToolCalls`: {data}")
+
+    def execute(
+        self, functions: Functions, *, describe_error: Callable[[ToolCall, Exception], Any] | None = None
+    ) -> ToolCallResults:
+        """`aexecute` from synchronous code. Raises `SyncInsideLoopError` on a running event loop."""
+        return run_sync(self.aexecute, functions, describe_error=describe_error)
 
     async def aexecute(
         self, functions: Functions, *, describe_error: Callable[[ToolCall, Exception], Any] | None = None
@@ -270,12 +276,13 @@ class ToolCallResults(_Quiet):
         if isinstance(data, cls):
             return data
         if isinstance(data, list):
-            return {"tool_call_results": data}
+            return {"tool_call_results": cast("Any", data)}
         if isinstance(data, dict):
-            if "tool_call_results" in data:
-                return cast("Any", data)
-            if "name" in data and "value" in data:
-                return {"tool_call_results": [data]}
+            given = cast("dict[str, Any]", data)
+            if "tool_call_results" in given:
+                return given
+            if "name" in given and "value" in given:
+                return {"tool_call_results": [given]}
         raise ValueError(f"Received invalid value for `dspy.ToolCallResults`: {data}")
 
 

@@ -121,8 +121,10 @@ def test_a_state_cannot_choose_code_to_import() -> None:
     state = {"_dspy_lm_class": "os.system", "model": "x"}
     with pytest.raises(ValueError, match="allow_unsafe_lm_state"):
         BaseLM.load_state(state)
-    with pytest.raises(TypeError, match="not a subclass"):
+    with pytest.raises(TypeError, match="did not resolve to a class"):
         BaseLM.load_state(state, allow_custom_lm_class=True)
+    with pytest.raises(TypeError, match=r"must be a subclass of dspy\.BaseLM"):
+        BaseLM.load_state({"_dspy_lm_class": "pathlib.Path", "model": "x"}, allow_custom_lm_class=True)
     with pytest.raises(ImportError):
         BaseLM.load_state({"_dspy_lm_class": "no.such.Class", "model": "x"}, allow_custom_lm_class=True)
 

@@ -286,7 +286,7 @@ def test_a_blocking_lm_of_ones_own_works_in_both_worlds() -> None:
 
 
 def test_an_lm_without_a_body_says_what_to_define() -> None:
-    with pytest.raises(NotImplementedError, match="must implement aforward"):
+    with pytest.raises(NotImplementedError, match="must implement this method"):
         engine.BaseLM("nothing")("hi")
     with pytest.raises(ValueError, match="prompt or messages"):
         engine.BaseLM("nothing")()

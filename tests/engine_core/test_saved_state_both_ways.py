@@ -1,7 +1,9 @@
 """What either engine saves, the other loads: demos, texts and LM; and a file that does not fit changes nothing."""
 
+import gc
 import json
 import logging
+import sys
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -207,3 +209,63 @@ def test_a_states_extra_keys_cannot_replace_methods() -> None:
     made.load_state({**made.dump_state(), "acall": "gotcha", "config": {"x": 1}})
     assert callable(made.acall)
     assert made.config == {}
+
+
+def test_loading_again_and_again_costs_the_same_and_keeps_nothing(tmp_path: Path) -> None:
+    program, path = taught(engine), tmp_path / "program.json"
+    program.set_lm(None)
+    program.save(path)
+    depth = sys.getrecursionlimit()
+
+    def load(times: int) -> int:
+        for _ in range(times):
+            program.load(path)
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    sys.setrecursionlimit(250)  # dspy's chain of fields passes a thousand at load no. 139
+    try:
+        load(20)
+        before = load(1)
+        after = load(300)
+    finally:
+        sys.setrecursionlimit(depth)
+    assert after - before < 300  # less than one block a load: nothing of a load outlives the next
+    assert program.think.predict.demos[0]["answer"] == "4"
+
+
+def test_a_parameter_with_a_load_of_its_own_is_asked_and_a_failure_still_changes_nothing() -> None:
+    loaded: list[str] = []
+
+    class Own(engine.Predict):
+        def load_state(self, state: Any, **options: Any) -> Any:
+            loaded.append(self.stage)
+            return super().load_state(state, **options)
+
+    class Program(engine.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.plain = engine.Predict("q -> a")
+            self.own = Own("q -> a")
+
+    program = Program()
+    state = program.dump_state()
+    state["plain"]["demos"] = [{"q": "1"}]
+    program.load_state(state)
+    assert loaded == [program.own.stage] * 2  # on a copy first
+    assert program.plain.demos == [{"q": "1"}]
+    state["plain"]["demos"] = [{"q": "2"}]
+    state["own"] = {"signature": {}}
+    with pytest.raises(KeyError):
+        program.load_state(state)
+    assert program.plain.demos == [{"q": "1"}]
+
+
+def test_a_loaded_predictor_owns_its_demos() -> None:
+    predict = engine.Predict("q -> a")
+    state = predict.dump_state()
+    state["demos"] = [{"q": "1"}]
+    predict.load_state(state)
+    predict.demos[0]["q"] = "changed"
+    predict.demos.append({"q": "2"})
+    assert state["demos"] == [{"q": "1"}]

@@ -12,9 +12,10 @@ import dspex.engine as engine
 
 Answer = dict[str, Any] | str | Exception
 
-# From its beginning to the line of the error that was raised last, within a section of a prompt.
-_TRACEBACK = re.compile(
-    r"Traceback \(most recent call last\)(?:(?!\[\[ ##).)*^(?=[\w.]+: )", flags=re.DOTALL | re.MULTILINE
+# From the tool's name to the line of the error that was raised last: as text, and inside JSON.
+_TRACEBACKS = (
+    re.compile(r"(Execution error in \w+: )\n(?:(?!\[\[ ##).)*^(?=[\w.]+: )", flags=re.DOTALL | re.MULTILINE),
+    re.compile(r"(Execution error in \w+: )\\n(?:(?!\", \").)*\\n(?=[\w.]+: )"),
 )
 
 
@@ -118,7 +119,9 @@ def without_paths(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: without_paths(item) for key, item in value.items()}
     if isinstance(value, str):
-        return _TRACEBACK.sub("Traceback ...\n", value)
+        for traceback in _TRACEBACKS:
+            value = traceback.sub(r"\1... ", value)
+        return value
     return value
 
 

@@ -218,6 +218,13 @@ def _set(ns: Any, name: str, value: Any) -> Any:
     return getattr(ns.settings, name)
 
 
+_KEYS = [
+    "branch_idx", "async_max_workers", "send_stream", "disable_history", "track_usage", "usage_tracker",
+    "caller_predict", "caller_modules", "stream_listeners", "provide_traceback", "num_threads", "max_errors",
+    "allow_tool_async_sync_conversion", "max_history_size", "max_trace_size", "warn_on_type_mismatch",
+    "interpreter_factory", "rm", "callbacks",
+]
+
 BEHAVIOURS: dict[str, Callable[[Any], Any]] = {
     "named_parameters": lambda ns: [(n, p.signature.signature) for n, p in _program(ns).named_parameters()],
     "named_predictors": lambda ns: [n for n, _ in _program(ns).named_predictors()],
@@ -297,7 +304,7 @@ BEHAVIOURS: dict[str, Callable[[Any], Any]] = {
     "a setting that is not there": lambda ns: ns.settings.nothing,
     "a setting by key that is not there": lambda ns: ns.settings["nothing"],
     "a setting by attribute": lambda ns: _set(ns, "branch_idx", 0),
-    "settings keys": lambda ns: sorted(k for k in ns.settings.config if k not in ("mine",)),
+    "settings keys": lambda ns: [(k, ns.settings[k]) for k in _KEYS],
     "settings as a dict": lambda ns: isinstance(ns.settings.config, dict),
     "a copy by attribute": lambda ns: ns.settings.copy().branch_idx,
     "configure by position": lambda ns: ns.configure(3),

@@ -27,6 +27,7 @@ ON_PURPOSE: dict[str, str] = {
     "signatures: the string 'a: Union -> b'": _PYDANTIC,
     "signatures: equals a pydantic model": "it is not equal; dspy fails by accident",
     "signatures: edit: fields taken elsewhere": "in dspy two signatures share one field, and an edit in one shows in the other",
+    "clients: an LM without a prompt": "dspy asks the model with neither prompt nor messages",
     "predict: trace": "dspy takes its own `_trace=False` for an unknown input and warns of it",
 }
 """What differs at all."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import behaviours_clients
 import behaviours_predict
 import behaviours_programs
 import behaviours_records
@@ -23,6 +24,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
         ("signatures", behaviours_signatures.BEHAVIOURS),
         ("predict", behaviours_predict.BEHAVIOURS),
         ("programs", behaviours_programs.BEHAVIOURS),
+        ("clients", behaviours_clients.BEHAVIOURS),
     )
     for name, behaviour in corpus.items()
 }

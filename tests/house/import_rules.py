@@ -22,17 +22,23 @@ ALLOWED = {
     "runtime": ANYIO | {"structlog"},
     "supervisors": ANYIO,
     "engine": ANYIO | DATA,
+    "engine/types": ANYIO | DATA | {"jsonschema", "PIL", "soundfile"},
     "engine/lm": ANYIO | DATA | {"openai", "anthropic", "xllamacpp"},
     "legacy": ANYIO | DATA | {"orjson"},
     "legacy/worker": frozenset({"dspy", "pydantic"}),  # pydantic comes with dspy
-    "router": ANYIO | DATA,
+    "router": ANYIO | DATA | {"hdrh", "openfeature", "prometheus_client", "yaml"},
     "migration": ANYIO | DATA,
     "cli": ANYIO | DATA | {"click", "rich"},
     "": ANYIO,
 }
 """Third parties by folder, the nearest entry counts."""
 
-ON_FIRST_USE = frozenset({"anthropic", "click", "dspy", "openai", "rich", "structlog", "trio", "xllamacpp"})
+ON_FIRST_USE = frozenset(
+    {
+        *("PIL", "anthropic", "click", "dspy", "hdrh", "jsonschema", "openai", "openfeature", "prometheus_client"),
+        *("rich", "soundfile", "structlog", "trio", "xllamacpp", "yaml"),
+    }
+)
 """Third parties imported inside functions only (or for the type checker), because they are optional or slow."""
 
 LOADED_WHEN_PRESENT = frozenset({("runtime/backend/on_trio.py", "trio"), ("cli/main.py", "click")})

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from ..errors import LMUnsupportedFeatureError
 from ..json_schema import strict_json_schema
+from ..shapes import read
 from ..wire import Completion
 from .types import (
     AudioPart,
@@ -82,12 +83,12 @@ def _config(rest: dict[str, Any]) -> Config:
         made["reasoning"] = Reasoning("off" if effort == "none" else effort)
     if rest.pop("logprobs", None):
         made["logprobs"] = rest.pop("top_logprobs", 0)
-    wanted = rest.pop("response_format", None)
+    wanted: Any = rest.pop("response_format", None)
     if isinstance(wanted, type) and issubclass(wanted, BaseModel):
         schema = strict_json_schema(wanted.model_json_schema())
         wanted = {"type": "json_schema", "schema": schema, "name": wanted.__name__, "strict": True}
-    elif isinstance(wanted, Mapping) and "json_schema" in wanted:
-        wanted = {"type": "json_schema", **wanted["json_schema"]}
+    elif read(wanted, "json_schema") is not None:
+        wanted = {"type": "json_schema", **cast("Mapping[str, Any]", read(wanted, "json_schema"))}
     made["response_format"] = wanted
     choice, parallel = rest.pop("tool_choice", None), rest.pop("parallel_tool_calls", None)
     if isinstance(choice, Mapping):
@@ -102,7 +103,7 @@ def _tool(tool: Mapping[str, Any]) -> FunctionTool:
     if "function" not in tool:
         raise _unsupported(f"tool of type {tool.get('type')!r}")
     function = tool["function"]
-    parameters = function.get("parameters") or {"type": "object", "properties": {}}
+    parameters: dict[str, Any] = function.get("parameters") or {"type": "object", "properties": {}}
     return FunctionTool(function["name"], function.get("description"), parameters)
 
 
@@ -134,7 +135,7 @@ def _part(part: Mapping[str, Any]) -> Any:
         return TextPart(part.get("text", ""))
     if kind == "image_url":
         image = part["image_url"]
-        return ImagePart(**_media(image["url"] if isinstance(image, Mapping) else image))
+        return ImagePart(**_media(image if isinstance(image, str) else read(image, "url", "")))
     if kind == "input_audio":
         audio = part["input_audio"]
         return AudioPart(media_type=f"audio/{audio.get('format')}", data=audio.get("data"))

@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from . import syscalls
 
@@ -73,10 +74,8 @@ def confine(limits: Mapping[str, int]) -> dict[str, str]:
         limits: `memory` (bytes of address space) and `cpu` (seconds, for the whole life of the process).
     """
     for name in _BOUND_TO_LIBRARIES:
-        try:
+        with suppress(ImportError):  # built without it: then programs cannot import it anywhere
             __import__(name)
-        except ImportError:
-            pass  # built without it: then programs cannot import it anywhere
     missing: dict[str, str] = {}
     if sys.platform != "linux":
         return dict.fromkeys(GUARANTEES, f"{sys.platform} has no namespaces and no seccomp: only Linux does")

@@ -13,9 +13,7 @@ by the host. It cannot lie about more than its own result.
 
 from __future__ import annotations
 
-import ast
 import importlib.util
-import io
 import itertools
 import json
 import os
@@ -24,10 +22,7 @@ import resource
 import signal
 import sys
 import threading
-import traceback
 import types
-from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +41,13 @@ if not __package__:
     __package__ = "_dspex_sandbox"
 
 from . import confinement  # noqa: E402
-
-Message = dict[str, Any]
-
-
-class Submission(BaseException):
-    """Raised by SUBMIT: past every `except Exception` of the code."""
-
-    def __init__(self, value: object) -> None:
-        self.value = value
+from .namespace import Message, Namespace  # noqa: E402
 
 
 class OutOfTime(BaseException):
     """Raised in the code when its time is over, again and again until it stops."""
+
+    told_as = "TimeoutError"
 
 
 class Channel:
@@ -87,41 +76,15 @@ class Channel:
         return json.loads(line)
 
 
-class Output(io.RawIOBase):
-    """Keeps the first `limit` bytes of what is printed and counts the rest."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._kept = bytearray()
-        self._dropped = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        printed = bytes(data)
-        room = self._limit - len(self._kept)
-        self._kept += printed[:room]
-        self._dropped += max(0, len(printed) - room)
-        return len(printed)
-
-    def text(self) -> str:
-        text = self._kept.decode("utf-8", "replace")
-        return f"{text}\n[{self._dropped} more bytes of output were dropped]" if self._dropped else text
-
-
 class Session:
-    """The namespace of the code, and the host functions it may call."""
+    """Runs one request after the other on the main thread, while another thread reads the channel."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._ids = itertools.count()
         self._waiting: dict[object, queue.SimpleQueue[Message]] = {}
         self._requests: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        main = types.ModuleType("__main__")  # a real module, which dataclasses and pickle look their classes up in
-        sys.modules["__main__"] = main
-        self._names: dict[str, Any] = vars(main)
-        self._tools: set[str] = set()
+        self._namespace = Namespace(self._ask)
         threading.Thread(target=self._read, daemon=True).start()
         self._own_threads = set(threading.enumerate())
 
@@ -140,124 +103,31 @@ class Session:
         while True:
             self._channel.send(self._execute(self._requests.get()))
 
-    def _tool(self, name: str, parameters: list[str] | None) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if parameters is not None:
-                if len(args) > len(parameters):
-                    raise TypeError(f"{name}() takes {len(parameters)} positional arguments but {len(args)} were given")
-                kwargs = {**dict(zip(parameters, args, strict=False)), **kwargs}
-                args = ()
-            number = next(self._ids)
-            answer: queue.SimpleQueue[Message] = queue.SimpleQueue()
-            self._waiting[number] = answer
-            remaining = signal.getitimer(signal.ITIMER_REAL)
-            _alarm(0)  # the host's work is not this code's time
-            try:
-                self._channel.send({"type": "tool", "id": number, "name": name, "args": args, "kwargs": kwargs})
-                message = answer.get()
-            finally:
-                del self._waiting[number]
-                if remaining[0]:
-                    _alarm(remaining[0])
-            if message["type"] == "tool_error":
-                raise RuntimeError(message["error"])
-            return message["value"]
-
-        call.__name__ = call.__qualname__ = name
-        return call
-
-    def _prepare(self, request: Message) -> None:
-        for name in self._tools:
-            self._names.pop(name, None)
-        self._tools = set(request["tools"])
-        for name, parameters in request["tools"].items():
-            self._names[name] = self._tool(name, parameters)
-        self._names["SUBMIT"] = _submit(request["submit"])
-        self._names.update(request["variables"])
+    def _ask(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        number = next(self._ids)
+        answer: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._waiting[number] = answer
+        remaining = signal.getitimer(signal.ITIMER_REAL)
+        _alarm(0)  # the host's work is not this code's time
+        try:
+            self._channel.send({"type": "tool", "id": number, "name": name, "args": args, "kwargs": kwargs})
+            message = answer.get()
+        finally:
+            del self._waiting[number]
+            if remaining[0]:
+                _alarm(remaining[0])
+        if message["type"] == "tool_error":
+            raise RuntimeError(message["error"])
+        return message["value"]
 
     def _execute(self, request: Message) -> Message:
-        output = Output(request["output"])
-        saved = sys.stdout, sys.stderr
-        sys.stdout = sys.stderr = io.TextIOWrapper(output, encoding="utf-8", write_through=True)  # pyright: ignore[reportArgumentType]
         try:
-            self._prepare(request)
             _allow(request["seconds"], request["cpu"])
-            outcome = self._outcome(request["code"])
-        except BaseException as error:  # time was over between the lines
-            outcome = _described(error)
+            outcome = self._namespace.run(request)
         finally:
             _alarm(0)
-            with suppress(Exception):  # the code may have closed or replaced it
-                sys.stdout.flush()
-            sys.stdout, sys.stderr = saved
         leaked = [thread.name for thread in threading.enumerate() if thread not in self._own_threads]
-        if leaked:
-            return {"type": "leaked", "threads": leaked}
-        outcome["stdout"] = output.text()
-        return outcome
-
-    def _outcome(self, code: str) -> Message:
-        try:
-            tree = ast.parse(code, "<interpreter>")
-            last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-            exec(compile(tree, "<interpreter>", "exec"), self._names)
-            value: Any = None
-            if isinstance(last, ast.Expr):
-                value = eval(compile(ast.Expression(last.value), "<interpreter>", "eval"), self._names)
-            return {"type": "result", "value": _jsonable(value)}
-        except Submission as submission:
-            return {"type": "final", "value": _jsonable(submission.value)}
-        except SyntaxError as error:
-            return {"type": "syntax", "error": str(error)}
-        except BaseException as error:  # also SystemExit and KeyboardInterrupt: they end the code, not the session
-            return _described(error)
-
-
-def _described(error: BaseException) -> Message:
-    kind = "TimeoutError" if isinstance(error, OutOfTime) else type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
-    line = next((frame.lineno for frame in reversed(frames) if frame.filename == "<interpreter>"), None)
-    try:
-        text = str(error)
-    except BaseException:  # an exception class of the code's own
-        text = "<no text>"
-    return {"type": "error", "kind": kind, "text": text, "args": _jsonable(list(error.args)), "line": line}
-
-
-def _submit(fields: Mapping[str, Any] | None) -> Callable[..., None]:
-    """`fields`: None for one value of any kind, else `style` ("signature" or "exact") and `names`."""
-    if fields is None or not fields["names"]:
-
-        def submit_one(output: object) -> None:
-            raise Submission({"output": output})
-
-        submit_one.__name__ = submit_one.__qualname__ = "SUBMIT"
-        return submit_one
-    names: list[str] = fields["names"]
-    if fields["style"] == "exact":
-
-        def submit_all(*args: object, **kwargs: object) -> None:
-            if args and kwargs:
-                raise TypeError("SUBMIT accepts positional or keyword values, not both")
-            values = dict(zip(names, args, strict=False)) if args else dict(kwargs)
-            if set(values) != set(names) or len(args) > len(names):
-                raise TypeError("SUBMIT fields do not match the configured output fields")
-            raise Submission(values)
-
-        return submit_all
-    # A function with these parameters, so that Python words the complaint. The host has checked that they are names.
-    scope: dict[str, Any] = {"Submission": Submission}
-    values = ", ".join(f"{name!r}: {name}" for name in names)
-    exec(f"def SUBMIT({', '.join(names)}):\n    raise Submission({{{values}}})", scope)
-    return scope["SUBMIT"]
-
-
-def _jsonable(value: Any) -> Any:
-    try:
-        json.dumps(value, allow_nan=False)
-        return value
-    except (TypeError, ValueError, RecursionError):
-        return repr(value)
+        return {"type": "leaked", "threads": leaked} if leaked else outcome
 
 
 def _alarm(seconds: float) -> None:

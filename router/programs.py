@@ -1,0 +1,72 @@
+"""One program, both engines: what a team writes down once for each of its programs.
+
+    ProgramSpec.of_signature("mood", "message -> mood: Literal['good', 'bad']")
+    ProgramSpec("qa", native=build_qa, legacy=ImportedProgram("shop.programs:qa", idempotent=True))
+
+A side that is None is not there: the program then runs on the other engine only, and flags that say otherwise are
+refused, with the flag to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, final
+
+from .. import engine
+from ..engine import Module
+from ..legacy import ImportedProgram, SignatureProgram
+from .errors import BadProgram
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ProgramSpec:
+    """A program and its sides. Raises BadProgram for one that has none."""
+
+    name: str
+    native: Callable[[], Module] | None = None
+    """Makes the program on our engine; called again at each restart."""
+    legacy: SignatureProgram | ImportedProgram | None = None
+    """The same program for the workers that run the real dspy."""
+    concurrency: int = 8
+    """Requests that run natively at a time; more wait."""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise BadProgram(self.name, "a program needs a name")
+        if self.native is None and self.legacy is None:
+            raise BadProgram(self.name, "it has no side: give native=, legacy=, or both")
+        if self.native is not None and not callable(self.native):
+            raise BadProgram(self.name, f"native= is a function that makes the program, not {self.native!r}")
+        if self.concurrency < 1:
+            raise BadProgram(self.name, f"concurrency counts requests at a time, not {self.concurrency}")
+
+    @classmethod
+    def of_signature(
+        cls,
+        name: str,
+        signature: str,
+        *,
+        module: Literal["Predict", "ChainOfThought"] = "Predict",
+        instructions: str | None = None,
+        state: Mapping[str, object] | None = None,
+        idempotent: bool = False,
+        concurrency: int = 8,
+    ) -> ProgramSpec:
+        """A predictor around a signature string, on both engines. ``state``: as ``program.save`` of either writes it.
+
+        Raises what the signature is refused with, here and not at the first request.
+        """
+
+        def native() -> Module:
+            made = getattr(engine, module)(engine.make_signature(signature, instructions))
+            if state is not None:
+                made.load_state(state)
+            return made
+
+        native()
+        legacy = SignatureProgram(
+            signature, module=module, instructions=instructions, state=state, idempotent=idempotent
+        )
+        return cls(name, native=native, legacy=legacy, concurrency=concurrency)

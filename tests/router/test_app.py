@@ -1,0 +1,210 @@
+"""The app as its users see it: a real server, real dspy workers, both engines behind one call."""
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+
+import anyio
+import pytest
+from dspex.engine import ChainOfThought, LMServerError
+from dspex.legacy import LMSettings, PoolOptions, SignatureProgram, WorkerCrashed
+from dspex.router import (
+    AppClosed,
+    AppCollector,
+    ArmDown,
+    BadFlags,
+    BadProgram,
+    Dspex,
+    EngineMissing,
+    Flags,
+    FlagStore,
+    ProgramSpec,
+)
+from dspex.runtime import ActorExit, Event, open_runtime
+from dspex.supervisors import Supervisor
+from openai_server import OpenAIServer
+
+pytest.importorskip("dspy", reason="needs the extra `legacy`")
+pytestmark = pytest.mark.anyio
+
+SIGNATURE = "question -> answer"
+
+
+@pytest.fixture
+def server() -> Iterator[OpenAIServer]:
+    server = OpenAIServer()
+    yield server
+    server.close()
+
+
+def model(server: OpenAIServer) -> LMSettings:
+    return LMSettings("openai/tiny", api_base=server.url, api_key="k", cache=False, options={"num_retries": 0})
+
+
+def qa(*, idempotent: bool = True) -> ProgramSpec:
+    return ProgramSpec.of_signature("qa", SIGNATURE, module="ChainOfThought", idempotent=idempotent)
+
+
+NATIVE = ProgramSpec("own", native=lambda: ChainOfThought(SIGNATURE))
+
+
+async def test_one_description_is_asked_of_both_engines_with_the_same_answer(server: OpenAIServer) -> None:
+    async with Dspex([qa()], lm=model(server), workers=1) as app:
+        native = await app.call("qa", question="Why?")
+        app.flags.set(use_native_predictors=False)
+        legacy = await app.call("qa", question="Why?")
+        asked = await app.call("qa", {"question": "Why?"}, engine="native")
+        stats = await app.stats()
+        assert "Router" in str(app.tree())
+    assert [a.route.engine for a in (native, legacy, asked)] == ["native", "legacy", "native"]
+    assert native["answer"] == legacy["answer"] == "answer to Why?"
+    assert server.bodies[0]["messages"] == server.bodies[1]["messages"]
+    assert (stats.requests, stats.native_share) == (3, 2 / 3)
+    arm = stats.programs["qa"]["native"]
+    assert (arm.requests, arm.failed) == (2, 0)
+    assert arm.p50_s is not None
+    assert arm.p50_s > 0
+
+
+async def test_without_a_legacy_side_there_is_no_worker(server: OpenAIServer) -> None:
+    async with Dspex([NATIVE], lm=model(server)) as app:
+        await app.wait_ready()
+        assert (await app.call("own", question="Why?"))["answer"] == "answer to Why?"
+        assert app.tree().find("legacy") is None
+        app.flags.set(use_native_predictors=False)
+        with pytest.raises(EngineMissing, match="use_native_predictors=False"):
+            await app.call("own", question="Why?")
+
+
+async def test_it_is_a_child_in_somebody_else_s_tree_and_comes_back_when_it_is_killed(server: OpenAIServer) -> None:
+    app = Dspex([NATIVE], lm=model(server))
+    with pytest.raises(AppClosed, match="not running"):
+        await app.call("own", question="Why?")
+    async with open_runtime() as rt:
+        # The names of a killed supervisor's children are free only when these have ended: a restart may need more tries.
+        await rt.start(Supervisor([app.child()], intensity=100))
+        assert (await app.call("own", question="Why?"))["answer"] == "answer to Why?"
+        victim = rt.whereis("dspex")
+        assert victim is not None
+        victim.kill()
+        await victim.ended()
+        assert (await app.call("own", question="And?"))["answer"] == "answer to And?"
+
+
+async def test_it_is_the_lifespan_of_a_service_and_can_be_opened_again(server: OpenAIServer) -> None:
+    app = Dspex([NATIVE], lm=model(server))
+    for _ in range(2):
+        async with app.lifespan(object()):
+            assert (await app.call("own", question="Why?"))["answer"] == "answer to Why?"
+            with pytest.raises(AppClosed, match="open already"):
+                await app.__aenter__()
+    with pytest.raises(AppClosed):
+        app.tree()
+
+
+async def test_prometheus_reads_what_was_counted(server: OpenAIServer) -> None:
+    client = pytest.importorskip("prometheus_client", reason="needs the extra `prometheus`")
+    app = Dspex([NATIVE], lm=model(server))
+    registry = client.CollectorRegistry()
+    registry.register(AppCollector(app))
+    assert client.generate_latest(registry).decode().count("# TYPE dspex_") == 4
+    async with app:
+        await app.call("own", question="Why?")
+        with pytest.raises(LMServerError):
+            await app.call("own", question="status 503")
+        await app.stats()
+    text = client.generate_latest(registry).decode()
+    assert 'dspex_requests_total{engine="native",program="own"} 2.0' in text
+    assert 'dspex_failures_total{engine="native",error="LMServerError",program="own"} 1.0' in text
+    assert 'dspex_latency_seconds_count{engine="native",program="own"} 2.0' in text
+    assert 'quantile="0.99"' in text
+
+
+async def test_what_cannot_be_served_is_refused_before_anything_starts() -> None:
+    with pytest.raises(BadProgram, match="at least one"):
+        Dspex([])
+    with pytest.raises(BadProgram, match="two programs"):
+        Dspex([NATIVE, NATIVE])
+    with pytest.raises(BadProgram, match="no side"):
+        ProgramSpec("none")
+    with pytest.raises(BadProgram, match="concurrency"):
+        ProgramSpec("qa", native=lambda: ChainOfThought(SIGNATURE), concurrency=0)
+    with pytest.raises(BadFlags, match="no program is called that; there are: own"):
+        Dspex([NATIVE], flags=Flags(native_percent={"qa": 5}))
+    with pytest.raises(ValueError, match="Bananas"):
+        ProgramSpec.of_signature("qa", "question -> answer: Bananas")
+
+
+async def test_nothing_is_lost_or_answered_twice_while_flags_change_workers_die_and_the_router_is_killed(
+    server: OpenAIServer,
+) -> None:
+    """All three at once, seeded. Each question is asked once, and its answer names it."""
+    seed = 20261122
+    chance = random.Random(seed)
+    pids: dict[str, int] = {}
+    total = 150
+
+    def note(event: Event) -> None:
+        pids[event.data["worker"]] = event.data["pid"]
+
+    pool = PoolOptions({"x": SignatureProgram(SIGNATURE)}, workers=2, max_kills=10)
+    flags = FlagStore(Flags(native_percent={"qa": 50}))
+    answered: dict[int, str] = {}
+    failed: dict[int, Exception] = {}
+    twice: list[int] = []
+    with anyio.fail_after(120):
+        async with Dspex([qa()], lm=model(server), pool=pool, flags=flags, intensity=1000) as app:
+            rt = app.runtime
+            rt.events.subscribe(note, prefix="legacy.worker.started")
+            await app.wait_ready()
+            for worker in ("legacy.worker-1", "legacy.worker-2"):
+                assert rt.ref(worker).alive
+
+            async def one(number: int) -> None:
+                try:
+                    answer = await app.call("qa", question=f"Why {number}?", key=f"k{number}")
+                except (ActorExit, ArmDown, WorkerCrashed) as error:
+                    failed[number] = error
+                else:
+                    if number in answered:
+                        twice.append(number)
+                    answered[number] = str(answer["answer"])
+
+            async def disturb(done: anyio.Event) -> None:
+                step = 0
+                while not done.is_set():
+                    step += 1
+                    flags.set(native_percent={"qa": chance.choice([0, 30, 70, 100])}, by=f"step {step}")
+                    if step % 3 == 0:
+                        victim = rt.whereis("router")
+                        if victim is not None:
+                            victim.kill()
+                            await victim.ended()
+                    if step % 5 == 0 and pids:
+                        name, pid = chance.choice(sorted(pids.items()))
+                        del pids[name]
+                        os.kill(pid, signal.SIGKILL)
+                    # Paced by what is answered, not by the clock.
+                    target = min(total, len(answered) + len(failed) + 6)
+                    while len(answered) + len(failed) < target:
+                        await anyio.sleep(0.002)
+
+            limit = anyio.CapacityLimiter(8)
+
+            async def limited(number: int) -> None:
+                async with limit:
+                    await one(number)
+
+            done = anyio.Event()
+            async with anyio.create_task_group() as outer:
+                outer.start_soon(disturb, done)
+                async with anyio.create_task_group() as group:
+                    for number in range(total):
+                        group.start_soon(limited, number)
+                done.set()
+    assert twice == []
+    assert answered.keys() | failed.keys() == set(range(total))
+    assert answered.keys() & failed.keys() == set()
+    assert failed == {}, f"seed {seed}: the policy says that none of these may fail"
+    assert all(text == f"answer to Why {number}?" for number, text in answered.items())
