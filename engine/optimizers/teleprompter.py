@@ -29,12 +29,16 @@ class Teleprompter:
         super().__init_subclass__(**kwargs)
         if "acompile" in vars(cls):
             cls.acompile = _told_once_async(cls.acompile)
-        if "compile" in vars(cls):
+            if "compile" not in vars(cls):
+                cls.compile = _sync_face(cls.acompile)
+        elif "compile" in vars(cls):
             cls.compile = _told_once(cls.compile)
 
-    def compile(self, *args: Any, **kwargs: Any) -> Any:
+    def compile(
+        self, student: Any, *, trainset: Any, teacher: Any = None, valset: Any = None, **kwargs: Any
+    ) -> Any:
         """`acompile` from synchronous code. Raises `SyncInsideLoopError` on a running event loop."""
-        return run_sync(self.acompile, *args, **kwargs)
+        return run_sync(self.acompile, student, trainset=trainset, teacher=teacher, valset=valset, **kwargs)
 
     async def acompile(self, *args: Any, **kwargs: Any) -> Any:
         """Optimize a program: `acompile(student, trainset=..., ...)`. The student itself is not changed."""
@@ -43,6 +47,16 @@ class Teleprompter:
     def get_params(self) -> dict[str, Any]:
         """The attributes of the optimizer."""
         return self.__dict__
+
+
+def _sync_face(acompile: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(acompile)  # with its parameters
+    def compile(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return run_sync(self.acompile, *args, **kwargs)
+
+    compile.__name__ = "compile"
+    compile.__doc__ = "`acompile` from synchronous code. Raises `SyncInsideLoopError` on a running event loop."
+    return compile
 
 
 def _told_once(fn: Callable[..., Any]) -> Callable[..., Any]:
