@@ -52,6 +52,7 @@ from .errors import (
     is_retryable_lm_error,
 )
 from .errors import EngineError as DSPyError
+from .evaluation import Evaluate, EvaluationResult
 from .example import Completions, Example, Prediction
 from .inputs import check_inputs, required_inputs
 from .lm import LM, BaseLM, DummyLM, Price, Provider, TrainingJob, inspect_history, lm15
@@ -70,6 +71,15 @@ from .modules import (
     Refine,
     majority,
 )
+from .optimizers import (
+    BootstrapFewShot,
+    BootstrapFewShotWithRandomSearch,
+    Ensemble,
+    KNNFewShot,
+    LabeledFewShot,
+    Teleprompter,
+)
+from .optimizers import BootstrapFewShotWithRandomSearch as BootstrapRS
 from .parallel import Parallel
 from .predict import Predict
 from .sandbox import (
@@ -129,6 +139,9 @@ __all__ = [
     "BaseLM",
     "BaseModule",
     "BestOfN",
+    "BootstrapFewShot",
+    "BootstrapFewShotWithRandomSearch",
+    "BootstrapRS",
     "Cache",
     "ChainOfThought",
     "ChatAdapter",
@@ -146,6 +159,9 @@ __all__ = [
     "DummyLM",
     "Embedder",
     "EngineError",
+    "Ensemble",
+    "Evaluate",
+    "EvaluationResult",
     "Example",
     "FieldValueError",
     "File",
@@ -155,6 +171,7 @@ __all__ = [
     "InputField",
     "Installed",
     "JSONAdapter",
+    "KNNFewShot",
     "LMAuthError",
     "LMBillingError",
     "LMCollectionLimitError",
@@ -172,6 +189,7 @@ __all__ = [
     "LMUnexpectedError",
     "LMUnsupportedFeatureError",
     "LMUnsupportedModelError",
+    "LabeledFewShot",
     "LocalInterpreter",
     "MissingExtra",
     "MissingInputError",
@@ -210,6 +228,7 @@ __all__ = [
     "StreamListener",
     "StreamResponse",
     "SyncInsideLoopError",
+    "Teleprompter",
     "Tool",
     "ToolCallResults",
     "ToolCalls",

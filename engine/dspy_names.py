@@ -63,9 +63,10 @@ PATHS: dict[str, tuple[str, ...]] = {
     "dsp": (),
     "dsp.utils": ("settings",),
     "dsp.utils.settings": ("settings",),
-    "evaluate": (),
-    "evaluate.evaluate": (),
-    "evaluate.metrics": (),
+    "evaluate": ("evaluation",),
+    "evaluate.auto_evaluation": ("evaluation.judged", "evaluation"),
+    "evaluate.evaluate": ("evaluation.evaluate", "evaluation.results", "evaluation"),
+    "evaluate.metrics": ("evaluation.metrics",),
     "experimental": ("types",),
     "predict": ("predict", "modules", "parallel"),
     "predict.aggregation": ("modules.aggregation", "modules"),
@@ -102,7 +103,13 @@ PATHS: dict[str, tuple[str, ...]] = {
     "streaming.messages": ("streaming.messages",),
     "streaming.streamify": ("streaming.streamify",),
     "streaming.streaming_listener": ("streaming.listener",),
-    "teleprompt": (),
+    "teleprompt": ("optimizers",),
+    "teleprompt.bootstrap": ("optimizers",),
+    "teleprompt.ensemble": ("optimizers",),
+    "teleprompt.knn_fewshot": ("optimizers",),
+    "teleprompt.random_search": ("optimizers",),
+    "teleprompt.teleprompt": ("optimizers",),
+    "teleprompt.vanilla": ("optimizers",),
     "utils": ("callbacks", "lm.dummy", "lm.dummy_vectors", "streaming.messages"),
     "utils.asyncify": ("bridges",),
     "utils.caching": ("caching.current",),
@@ -129,8 +136,7 @@ _OTHER_NAMES = {
     ("primitives.module", "set_attribute_by_name"): "paths:set_at",
 }
 
-_OPTIMIZERS = "optimizers are not part of the native engine yet"
-_EVALUATION = "evaluation is not part of the native engine yet"
+_OPTIMIZERS = "such optimizers are not part of the native engine yet"
 _RETRIEVAL = "retrieval is not part of the native engine yet"
 _EXPERIMENTAL = "it is experimental in dspy"
 _LITELLM = "the engine calls providers through their own SDKs; there is no litellm"
@@ -140,28 +146,18 @@ NOT_OFFERED: dict[str, str] = {
         (
             "AvatarOptimizer",
             "BetterTogether",
-            "BootstrapFewShot",
             "BootstrapFewShotWithOptuna",
-            "BootstrapFewShotWithRandomSearch",
             "BootstrapFinetune",
-            "BootstrapRS",
             "COPRO",
-            "Ensemble",
             "GEPA",
             "GRPO",
             "InferRules",
-            "KNNFewShot",
-            "LabeledFewShot",
             "MIPROv2",
             "SIMBA",
-            "Teleprompter",
             "bootstrap_trace_data",
             "propose",
         ),
         _OPTIMIZERS,
-    ),
-    **dict.fromkeys(
-        ("Evaluate", "EvaluationResult", "SemanticF1", "CompleteAndGrounded", "answer_exact_match"), _EVALUATION
     ),
     **dict.fromkeys(("ColBERTv2", "Embeddings", "EmbeddingsWithScores", "Retrieve", "datasets"), _RETRIEVAL),
     **dict.fromkeys(("Flex",), _EXPERIMENTAL),

@@ -99,11 +99,15 @@ class Parallel:
         if not self.return_failed_examples:
             return results
         for index, error in run.failed:
-            self.failed_examples.append(exec_pairs[index][1])
+            self.failed_examples.append(self.failed_item(exec_pairs[index]))
             self.exceptions.append(error)
         return results, self.failed_examples, self.exceptions
 
     aforward = acall
+
+    def failed_item(self, pair: tuple[Any, Any]) -> Any:
+        """What `failed_examples` holds of a pair."""
+        return pair[1]
 
     async def run_pair(self, pair: tuple[Any, Any]) -> Any:
         """Run one pair. Raises what the program raises, and ValueError for an example of another kind."""

