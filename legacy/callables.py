@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import anyio
 
@@ -50,13 +50,13 @@ def describe(function: HostCallable) -> dict[str, object]:
     """What an agent is told of a tool: its docstring and its parameters as JSON schemas."""
     arguments: dict[str, object] = {}
     try:
-        parameters = inspect.signature(function, eval_str=True).parameters
+        parameters = list(inspect.signature(function, eval_str=True).parameters.items())
     except (NameError, TypeError, ValueError):
-        parameters = {}
-    for name, parameter in parameters.items():
+        parameters = list[tuple[str, inspect.Parameter]]()
+    for name, parameter in parameters:
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
-        kind = cast("Any", getattr(parameter.annotation, "__origin__", parameter.annotation))
+        kind: Any = getattr(parameter.annotation, "__origin__", parameter.annotation)
         schema: dict[str, object] = {"type": _JSON_TYPES[kind]} if kind in _JSON_TYPES else {}
         if parameter.default is not parameter.empty and isinstance(parameter.default, str | int | float | bool):
             schema["default"] = parameter.default

@@ -22,8 +22,8 @@
     └── PoolUnavailable          no worker can serve, and none is about to
 
 Each says by `retriable` whether the same request may succeed later or elsewhere *and* cannot have had effects already, so
-that repeating it is safe. Each carries its facts as attributes. None carries payloads of requests in its message, except `RemoteError`, whose
-text is the program's own.
+that repeating it is safe. Each carries its facts as attributes. None carries payloads of requests in its message, except
+`RemoteError`, whose text is the program's own.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ for repetitions allows it. A request that was at `max_kills` crashes is refused 
 A program that keeps crashing workers is refused by its breaker. Errors that the program raised are the caller's: they cost
 no worker, trip no breaker, and are not repeated here.
 
-Events, besides those of `worker_actor` and `warden_actor`, each with `request` (a number) and `program` where not said otherwise:
+Events, besides those of `worker_actor` and `warden_actor`; with `request` (a number) and `program` where not said otherwise:
 
     legacy.request.started     worker                     given to a worker
     legacy.request.retried     worker, kills              given to another worker after a crash

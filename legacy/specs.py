@@ -116,7 +116,7 @@ class PoolOptions:
     """Processes that are always there."""
     max_workers: int | None = None
     """Processes that there may be when requests wait too long (`scaling`); None: `workers`, so that nothing is scaled."""
-    scaling: ScalingPolicy = ScalingPolicy()
+    scaling: ScalingPolicy = field(default_factory=ScalingPolicy)
     queue: int = 256
     """Requests that may wait for a worker."""
     overflow: Overflow = "reject"
@@ -129,11 +129,11 @@ class PoolOptions:
     """A request that was in a worker's hands at so many crashes is refused as poison, however idempotent; and so is an
     equal one (same program, same inputs) for `quarantine_seconds`."""
     quarantine_seconds: float = 300.0
-    breaker: BreakerPolicy | None = BreakerPolicy()
+    breaker: BreakerPolicy | None = field(default_factory=BreakerPolicy)
     """When a program is not given to workers because it crashed them; None: never."""
-    retries: RetryPolicy = RetryPolicy()
-    recycling: RecyclingPolicy = RecyclingPolicy()
-    sessions: SessionPolicy = SessionPolicy()
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    recycling: RecyclingPolicy = field(default_factory=RecyclingPolicy)
+    sessions: SessionPolicy = field(default_factory=SessionPolicy)
     cancel_grace: float = 1.0
     """A program whose caller went away is interrupted, and gets so many seconds to unwind; then its worker is killed.
     0: it is killed at once."""

@@ -39,6 +39,18 @@ def can_fork(options: PoolOptions) -> bool:
     return sys.platform == "linux" and hasattr(os, "pidfd_open") and options.script is None
 
 
+class _Order:
+    """One fork, from the order to its answer."""
+
+    __slots__ = ("done", "error", "pid", "pidfd")
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self.pid: int | None = None
+        self.pidfd: int | None = None
+        self.error: LegacyError | None = None
+
+
 class Warden:
     """A live warden process. `start` it, `run` it, wait for `ready`, `fork` workers, `close` it."""
 
@@ -51,7 +63,7 @@ class Warden:
         assert process.stdout is not None
         self.output = WorkerOutput(process.stdout, name, "")
         self._numbers = itertools.count(1)
-        self._orders: dict[int, tuple[anyio.Event, list[Any]]] = {}
+        self._orders: dict[int, _Order] = {}
         self._workers: dict[int, ForkedProcess] = {}
         self._early: dict[int, dict[str, Any]] = {}
         self._settled = anyio.Event()
@@ -115,19 +127,17 @@ class Warden:
 
     async def run(self, on_template_lost: Callable[[int, int], None] | None = None) -> None:
         """Listens until the warden has ended. `on_template_lost(pid, returncode)` hears of templates that died."""
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self.output.run)
-                while True:
-                    received = await self._receive()
-                    if received is None:
-                        break
-                    self._take(*received, on_template_lost)
-                group.cancel_scope.cancel()
-            with anyio.move_on_after(1.0):
-                await self._process.wait()
-        finally:
-            self._end()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.output.run)
+            while True:
+                received = await self._receive()
+                if received is None:
+                    break
+                self._take(*received, on_template_lost)
+            group.cancel_scope.cancel()
+        with anyio.move_on_after(1.0):
+            await self._process.wait()
+        self._end()
 
     async def ready(self) -> None:
         """Waits until workers can be forked. Raises what hinders it: `MissingLegacy`, `WorkerStartFailed`, `WardenGone`."""
@@ -144,47 +154,46 @@ class Warden:
         lifeline_reader, lifeline = os.pipe()
         stdout, output = os.pipe()
         os.set_blocking(stdout, False)
-        event, answer = anyio.Event(), []
+        order = _Order()
         try:
             try:
                 await self.ready()
                 if self._gone:
                     raise WardenGone("the warden has ended")
-                self._orders[number] = event, answer
-                order = {
+                self._orders[number] = order
+                message = {
                     "op": "fork",
                     "id": number,
                     "incarnation": incarnation,
                     "frame_limit": self._options.frame_limit,
                 }
-                await self._send(order, (channel.fileno(), output, lifeline_reader))
+                await self._send(message, (channel.fileno(), output, lifeline_reader))
             finally:
                 channel.close()
                 os.close(lifeline_reader)
                 os.close(output)
             with anyio.move_on_after(self._options.start_timeout):
-                await event.wait()
-            if not answer:
+                await order.done.wait()
+            if order.error is not None:
+                raise order.error
+            if order.pid is None:
                 raise WorkerStartFailed(self.name, f"no fork within {self._options.start_timeout:g} s")
-            if isinstance(answer[0], LegacyError):
-                raise answer[0]
-            pid, pidfd = answer.pop()
+            process = ForkedProcess(order.pid, order.pidfd, lifeline, stdout)
         except BaseException:
             os.close(lifeline)
             os.close(stdout)
-            if answer and not isinstance(answer[0], LegacyError) and answer[0][1] is not None:
-                os.close(answer[0][1])
+            if order.pidfd is not None:
+                os.close(order.pidfd)
             raise
         finally:
             self._orders.pop(number, None)
-        process = ForkedProcess(pid, pidfd, lifeline, stdout)
-        early = self._early.pop(pid, None)
+        early = self._early.pop(process.pid, None)
         if early is not None:
             self._report(process, early)
         elif self._gone:
             process.warden_gone()
         else:
-            self._workers[pid] = process
+            self._workers[process.pid] = process
         return process
 
     async def close(self) -> None:
@@ -207,10 +216,10 @@ class Warden:
         if self._failure is None:
             self._failure = gone
         self._settled.set()
-        for event, answer in self._orders.values():
-            if not answer:
-                answer.append(gone)
-            event.set()
+        for order in self._orders.values():
+            if order.pid is None:
+                order.error = gone
+            order.done.set()
         workers, self._workers = self._workers, {}
         for process in workers.values():
             process.warden_gone()
@@ -255,19 +264,19 @@ class Warden:
                 for fd in fds:
                     os.close(fd)
             else:
-                order[1].append((message["pid"], fds[0] if fds else None))
-                order[0].set()
+                order.pid, order.pidfd = int(message["pid"]), fds[0] if fds else None
+                order.done.set()
         elif op == "exited":
             process = self._workers.pop(message["pid"], None)
             if process is not None:
                 self._report(process, message)
-            elif any(answer for _, answer in self._orders.values()):
+            elif any(order.pid == message["pid"] for order in self._orders.values()):
                 self._early[message["pid"]] = message  # its forker has not run yet
         elif op == "refused":
             order = self._orders.get(message["id"])
             if order is not None:
-                order[1].append(WardenGone(f"{self.name}: {message['reason']}"))
-                order[0].set()
+                order.error = WardenGone(f"{self.name}: {message['reason']}")
+                order.done.set()
         elif op == "ready":
             self.dspy = str(message["dspy"])
             self.load_s, self.warm_s = float(message["load_s"]), float(message["warm_s"])

@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -478,9 +478,10 @@ class WorkerActor(Actor):
         streaming.sink(Chunk(index, message.get("chunk")), grant)
 
     def _asked(self, process: WorkerProcess, held: Held, message: dict[str, Any]) -> None:
-        name, arguments = message.get("name"), message.get("arguments")
-        if not isinstance(name, str) or not isinstance(arguments, dict):
+        name, given = message.get("name"), message.get("arguments")
+        if not isinstance(name, str) or not isinstance(given, dict):
             raise ProtocolError(f"{self._worker} asks without a name or arguments")
+        arguments = cast("dict[str, Any]", given)
         if len(held.calls) >= _CALLS:
             self._answer(process, message, {"ok": False, "message": f"more than {_CALLS} calls at a time"})
             return

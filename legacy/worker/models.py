@@ -75,17 +75,19 @@ def _host_lm_class(dspy: Any, host: HostCalls) -> Any:
 
 def _as_completion(answer: Any, model: str) -> Any:
     """The OpenAI-shaped object that dspy reads: `answer` is a text, or {"text" or "texts", "usage", "tool_calls"}."""
-    facts = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {"text": answer}
+    facts: dict[str, Any] = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {"text": answer}
     texts: list[Any] = facts["texts"] if "texts" in facts else [facts.get("text")]
+    asked: list[dict[str, Any]] = facts.get("tool_calls") or []
     calls = [
         SimpleNamespace(
             id=call.get("id"),
             type="function",
             function=SimpleNamespace(name=call["name"], arguments=json.dumps(call.get("arguments", {}))),
         )
-        for call in facts.get("tool_calls") or []
+        for call in asked
     ]
-    usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, **(facts.get("usage") or {})}
+    told: dict[str, Any] = facts.get("usage") or {}
+    usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, **told}
     choices = [
         SimpleNamespace(
             index=index,

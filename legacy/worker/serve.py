@@ -195,7 +195,7 @@ def hello(channel: HostChannel, incarnation: str) -> None:
             "pid": os.getpid(),
             "python": ".".join(map(str, sys.version_info[:3])),
             "executable": sys.executable,
-            "dspy": installed_dspy() if "dspy" not in sys.modules else str(getattr(sys.modules["dspy"], "__version__")),
+            "dspy": str(sys.modules["dspy"].__version__) if "dspy" in sys.modules else installed_dspy(),
         }
     )
 

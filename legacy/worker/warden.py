@@ -37,6 +37,10 @@ _SWEEP_SECONDS = 2.0
 _STOP_SECONDS = 5.0
 
 
+def _wake(number: int, frame: object) -> None:
+    """A signal that is handled at all writes to the wakeup socket; there is nothing else to do."""
+
+
 class Warden:
     """Its one loop and what it knows: the workers, the template, the orders that wait."""
 
@@ -58,7 +62,7 @@ class Warden:
         self._wakeup.setblocking(False)
         wakeup_writer.setblocking(False)
         self._wakeup_writer = wakeup_writer
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _wake)
         signal.signal(signal.SIGTERM, self._stop)
         signal.set_wakeup_fd(wakeup_writer.fileno(), warn_on_full_buffer=False)
 
@@ -210,9 +214,8 @@ class Warden:
             ended.append((pid, status, usage.ru_maxrss))
         for pid, status, peak in ended:
             if pid == self._template_pid and self._template is not None:
-                while self._template is not None and select.select([self._template], [], [], 0)[0]:
-                    if not self._last_words():
-                        break
+                while select.select([self._template], [], [], 0)[0] and self._last_words():
+                    pass
                 self._template_ended(status)
             elif pid in self._workers:
                 self._worker_ended(pid, status, peak)

@@ -1,9 +1,9 @@
 """What may travel between host and worker, and how: the one codec that both ends use.
 
 A frame is a 4-byte big-endian length and that many bytes of strict JSON; or, with the length's highest bit set, the length
-alone, and the JSON is in an anonymous memory file whose descriptor travels with it. The JSON is strict: no NaN, no integer beyond 64 bits, no lone
-surrogate. Python values that JSON has no word for travel as an object with the single key `$dspex`, so that they arrive
-as they were sent:
+alone, and the JSON is in an anonymous memory file whose descriptor travels with it. Strict: no NaN, no integer beyond 64
+bits, no lone surrogate. Python values that JSON has no word for travel as an object with the single key `$dspex`, so that
+they arrive as they were sent:
 
     {1: "a"}        ->  {"$dspex": ["map", [[1, "a"]]]}        inf, nan  ->  {"$dspex": ["float", "inf"]}
     (1, 2)          ->  {"$dspex": ["tuple", [1, 2]]}          2 ** 70   ->  {"$dspex": ["int", "0x400000000000000000"]}

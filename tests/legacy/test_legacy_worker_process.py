@@ -23,7 +23,7 @@ from dspex.legacy import (
     WorkerStartFailed,
 )
 from dspex.legacy.process import WorkerProcess
-from dspex.legacy.worker.main import EXIT_HOST_GONE, EXIT_PROTOCOL
+from dspex.legacy.worker.mortal import EXIT_HOST_GONE, EXIT_PROTOCOL
 from legacy_pools import HERE, PROGRAMS, alive, gone_within, said
 
 pytestmark = pytest.mark.anyio
