@@ -402,25 +402,25 @@ class LegacyPool(Actor):
     # --- dispatch ---------------------------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
-        seats = self._crew.seats
-        in_flight = self._options.max_in_flight
-        while len(self._queue):
-            chosen: Seat | None = None
-            for request in self._queue:
-                session = self._sessions.get(request.session)
-                chosen = choose_seat(request, seats.values(), in_flight, session)
-                if chosen is not None:
-                    self._queue.remove(request)
-                    self._give(request, chosen, session)
-                    break
-                if session is None:
-                    return  # no worker has room for anybody
-                if session.affinity == "fail" and session.incarnation is not None:
-                    self._queue.remove(request)
-                    self._answer(request, SessionBusy(session.name, session.worker))
-                    break
-            else:
+        while (request := self._queue.first()) is not None:
+            if self._placed(request):
+                continue
+            # Nobody has room for the first; if it waits for the worker of its session, others may pass it.
+            if request.session is None or not any(self._placed(other) for other in self._queue):
                 return
+
+    def _placed(self, request: Request) -> bool:
+        """True: it was given away, or refused; it does not wait any more."""
+        session = self._sessions.get(request.session)
+        seat = choose_seat(self._crew.seats.values(), self._options.max_in_flight, session)
+        if seat is not None:
+            self._queue.remove(request)
+            self._give(request, seat, session)
+            return True
+        if session is not None and session.affinity == "fail" and session.incarnation is not None:
+            self._answer(request, SessionBusy(session.name, session.worker))
+            return True
+        return False
 
     def _give(self, request: Request, seat: Seat, session: Session | None) -> None:
         request.attempts += 1

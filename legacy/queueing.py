@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from .policies import Overflow
 from .requests import Request
@@ -48,18 +48,14 @@ class RequestQueue:
         if first:
             self._waiting.move_to_end(request.number, last=False)
 
+    def first(self) -> Request | None:
+        """The one that has waited longest."""
+        return next(iter(self._waiting.values()), None)
+
     def remove(self, request: Request) -> bool:
         return self._waiting.pop(request.number, None) is not None
 
-    def take(self, fits: Callable[[Request], bool] | None = None) -> Request | None:
-        """The first that `fits`, out of the queue."""
-        for number, request in self._waiting.items():
-            if fits is None or fits(request):
-                del self._waiting[number]
-                return request
-        return None
-
     def oldest_since(self) -> float | None:
         """When the one that has waited longest was accepted."""
-        first = next(iter(self._waiting.values()), None)
+        first = self.first()
         return None if first is None else first.since

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from ..runtime import Crash, NamedRef, Runtime, Shutdown, StartFailed
 from ..supervisors import Child, FailedToStart, Supervisor
-from .errors import LegacyError
+from .errors import LegacyError, MissingLegacy
 from .pool import LegacyPool
 from .slots import Slots
 from .specs import PoolOptions, worker_names
@@ -71,6 +71,10 @@ async def start_legacy_pool(rt: Runtime, options: PoolOptions, *, name: str = "l
         raise hindrance from failed
     pool: NamedRef[LegacyPool] = rt.ref(f"{name}.pool")
     try:
+        warden = rt.whereis(f"{name}.warden")
+        failure = await warden.call(WardenActor.failure) if warden is not None else None
+        if isinstance(failure, MissingLegacy):
+            raise failure
         await pool.call(LegacyPool.wait_ready, 0)
     except LegacyError:
         await supervisor.stop()

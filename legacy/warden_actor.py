@@ -51,6 +51,10 @@ class WardenActor(Actor):
             return None  # type: ignore[return-value]  # the reply is deferred
         return self._warden
 
+    def failure(self) -> LegacyError | None:
+        """Why it gave up; None: it did not, so far."""
+        return self._failure
+
     def tree_detail(self) -> str:
         """See `Actor.tree_detail`."""
         if self._warden is None or self._failure is not None:

@@ -3,6 +3,7 @@
 import ctypes
 import datetime
 import os
+import random
 import subprocess
 import sys
 import time
@@ -59,7 +60,27 @@ class Does(dspy.Module):
             descriptors=sorted(os.readlink(f"/proc/self/fd/{fd}") for fd in _own_descriptors()),
             inheritable=[fd for fd in _own_descriptors() if fd > 2 and os.get_inheritable(fd)],
             session_leader=os.getsid(0) == os.getpid(),
+            parent=os.getppid(),
         )
+
+    def roll(self) -> dspy.Prediction:
+        return dspy.Prediction(numbers=[random.random() for _ in range(3)])
+
+    def scatter(self, marker: str) -> None:
+        """Starts a child, one with a session of its own, and one with a session of its own whose parent ends."""
+        sleep = "import time; time.sleep(600)"
+        plain = subprocess.Popen([sys.executable, "-c", sleep])
+        own = subprocess.Popen([sys.executable, "-c", sleep], start_new_session=True)
+        daemonise = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {sleep!r}], "
+        daemonise += "start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid)"
+        orphan = subprocess.run([sys.executable, "-c", daemonise], capture_output=True, text=True, check=True)
+        _say_hello(marker, plain.pid, own.pid, int(orphan.stdout))
+        time.sleep(600)
+
+    def wait_for(self, marker: str) -> dspy.Prediction:
+        _say_hello(marker)
+        with open(marker) as pipe:
+            return dspy.Prediction(waited=pipe.read() == "go on")
 
     def fail(self, text: str) -> None:
         raise LookupError(text)
@@ -78,6 +99,14 @@ class Does(dspy.Module):
     def hold_the_gil(self, marker: str) -> None:
         _say_hello(marker)
         ctypes.PyDLL(None).sleep(600)
+
+    def defy(self, marker: str) -> None:
+        _say_hello(marker)
+        while True:
+            try:
+                time.sleep(600)
+            except BaseException as error:
+                print("not me:", type(error).__name__)
 
     def breed(self, marker: str) -> None:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

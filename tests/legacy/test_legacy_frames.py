@@ -1,5 +1,6 @@
 """The codec of the channel: everything round-trips or is refused by name, and garbage is a typed error."""
 
+import json
 import math
 import struct
 from contextlib import suppress
@@ -121,9 +122,9 @@ def test_garbage_inside_a_frame_is_a_protocol_error_and_nothing_else(payload: by
     st.recursive(st.just({"$dspex": ["int", "zz"]}) | scalars, lambda i: st.lists(i) | st.dictionaries(st.text(), i))
 )
 def test_any_json_under_a_tag_is_a_value_or_a_protocol_error(data: Any) -> None:
-    for name in ("map", "tuple", "set", "frozenset", "bytes", "int", "float", "unheard-of"):
+    for name in ("map", "tuple", "set", "frozenset", "bytes", "int", "float", "typed", "array", "unheard-of"):
         frame = wire.frame(
-            frames.json.dumps({"op": "x", "value": {"$dspex": [name, wire.to_wire(data)]}}).encode(), 2**20
+            json.dumps({"op": "x", "value": {"$dspex": [name, wire.to_wire(data)]}}).encode(), 2**20
         )
         with suppress(ProtocolError):
             FrameDecoder().feed(frame)
