@@ -97,7 +97,7 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         try:
             if warden is not None:
-                process: ChildProcess = await warden.fork(incarnation, theirs)
+                process: ChildProcess = await warden.fork(incarnation, theirs, frame_limit=options.frame_limit)
             else:
                 process = await _spawn(incarnation, options, theirs)
         except BaseException as error:

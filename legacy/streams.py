@@ -13,8 +13,9 @@ like everything else.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Self
 
 import anyio
 
@@ -47,20 +48,20 @@ class LegacyStream:
             raise LegacyError("the stream has no result yet: iterate to its end first")
         return self._result
 
-    def __aiter__(self) -> AsyncIterator[Chunk]:
-        return self._pieces()
+    def __aiter__(self) -> Self:
+        return self
 
-    async def _pieces(self) -> AsyncGenerator[Chunk]:
-        while True:
-            while self._chunks:
-                chunk, grant = self._chunks.popleft()
-                grant(1)
-                yield chunk
+    async def __anext__(self) -> Chunk:
+        """The next piece. Cancelled, it has taken none."""
+        while not self._chunks:
             if self._over:
                 if self._error is not None:
                     raise self._error
-                return
+                raise StopAsyncIteration
             await self._news.wait()
+        chunk, grant = self._chunks.popleft()
+        grant(1)
+        return chunk
 
     def take(self, chunk: Chunk, grant: Callable[[int], None]) -> None:
         """Called by the worker's actor."""
@@ -113,9 +114,14 @@ async def open_stream(
         else:
             stream.end(result, None)
 
+    failure: Exception | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(ask)
         try:
             yield stream
+        except Exception as error:  # the caller gets it as it is, not in the group of a task that is none of its business
+            failure = error
         finally:
             group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure

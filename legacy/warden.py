@@ -145,7 +145,7 @@ class Warden:
         if self._failure is not None:
             raise self._failure
 
-    async def fork(self, incarnation: str, channel: socket.socket) -> ForkedProcess:
+    async def fork(self, incarnation: str, channel: socket.socket, *, frame_limit: int) -> ForkedProcess:
         """A new worker at the other end of `channel`'s pair, which is closed here. It has not said hello yet.
 
         Cancelled, or when it raises (`WorkerStartFailed`, `WardenGone`), there is no worker: its lifeline is cut.
@@ -161,12 +161,7 @@ class Warden:
                 if self._gone:
                     raise WardenGone("the warden has ended")
                 self._orders[number] = order
-                message = {
-                    "op": "fork",
-                    "id": number,
-                    "incarnation": incarnation,
-                    "frame_limit": self._options.frame_limit,
-                }
+                message = {"op": "fork", "id": number, "incarnation": incarnation, "frame_limit": frame_limit}
                 await self._send(message, (channel.fileno(), output, lifeline_reader))
             finally:
                 channel.close()

@@ -134,6 +134,75 @@ class Does(dspy.Module):
 
 does = Does()
 
+
+class Counting(dspy.Module):
+    """Yields numbers, and gives their count. Its forward is a generator."""
+
+    def forward(self, upto: int, marker: str = "") -> Any:
+        for number in range(upto):
+            if marker:
+                with open(marker, "a") as file:
+                    file.write(f"{number}\n")
+            yield {"number": number}
+        yield dspy.Prediction(count=upto)
+
+
+class Remembering(dspy.Module):
+    """Counts its calls, which only this process knows of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, **_: Any) -> dspy.Prediction:
+        self.calls += 1
+        return dspy.Prediction(calls=self.calls, pid=os.getpid())
+
+
+class Calling(dspy.Module):
+    """Calls back into the process that asked."""
+
+    def forward(self, tool: str, **arguments: Any) -> dspy.Prediction:
+        import dspex_host
+
+        return dspy.Prediction(got=dspex_host.call(tool, **arguments))
+
+
+class Weather(pydantic.BaseModel):
+    city: str
+    degrees: float = 0.0
+
+
+class AskWeather(dspy.Signature):
+    """How is it there?"""
+
+    place: Weather = dspy.InputField()
+    answer: str = dspy.OutputField()
+
+
+class Typing(dspy.Module):
+    """Says what classes its inputs have, and gives them back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = dspy.Predict(AskWeather)
+
+    def forward(self, **inputs: Any) -> dspy.Prediction:
+        kinds = {name: type(value).__name__ for name, value in inputs.items()}
+        return dspy.Prediction(kinds=kinds, **inputs)
+
+
+class Gives(dspy.Module):
+    def forward(self) -> dspy.Prediction:
+        calls = dspy.ToolCalls.from_dict_list([{"name": "search", "args": {"query": "x"}}])
+        return dspy.Prediction(
+            image=dspy.Image(url="https://example.org/a.png"),
+            history=dspy.History(messages=[{"question": "a", "answer": "b"}]),
+            calls=calls,
+            example=dspy.Example(a=1, b=[2]),
+            weather=Weather(city="Paris", degrees=21.5),
+        )
+
 not_a_module = "just text"
 
 

@@ -44,7 +44,7 @@ class SharedWardens:
 
         async def start(name: str, options: PoolOptions) -> Warden:
             ordinary = PoolOptions({"qa": SignatureProgram("question -> answer")}, import_paths=(str(HERE),))
-            for setting in ("python", "import_paths", "env", "warm", "preload", "frame_limit", "start_timeout"):
+            for setting in ("python", "import_paths", "env", "warm", "preload"):
                 if getattr(options, setting) != getattr(ordinary, setting):
                     return await self._start(name, options)
             return shared

@@ -520,11 +520,11 @@ async def test_a_dspy_that_cannot_be_imported_is_no_crash_loop_and_every_caller_
         assert len(pool.named("legacy.warden.failed")) == 1
         assert len(pool.named("legacy.worker.failed")) == 2
     broken.joinpath("__init__.py").write_text("raise RuntimeError('out of order')\n")
-    async with open_pool(python=bare_python, import_paths=(str(tmp_path),), ready=0) as pool:
-        with pytest.raises(PoolUnavailable, match="out of order") as raised:
+    with pytest.raises(PoolUnavailable, match="out of order") as raised:  # by the start, if it is known by then
+        async with open_pool(python=bare_python, import_paths=(str(tmp_path),), ready=0) as pool:
             await run(pool, "echo", x=1)
-        assert isinstance(raised.value.__cause__, WorkerStartFailed)
-        assert "RuntimeError" in raised.value.__cause__.remote_traceback
+    assert isinstance(raised.value.__cause__, WorkerStartFailed)
+    assert "RuntimeError" in raised.value.__cause__.remote_traceback
 
 
 async def test_requests_wait_for_the_first_worker_to_load(open_pool: OpenPool) -> None:
