@@ -292,9 +292,9 @@ class Warden:
             self.template_pid = int(message["pid"])
         elif op == "template":
             self.templates_lost += 1
-            if not self._settled.is_set():
+            if not message["again"] and self._failure is None:
                 self.output.drain()
-                reason = f"importing dspy ended the template with status {message['returncode']}"
+                reason = f"importing dspy ended the template with status {message['returncode']}, and it is not tried again"
                 self._failure = WorkerStartFailed(
                     self.name, reason, remote_traceback=reason, log=self.output.tail()
                 )

@@ -138,10 +138,14 @@ class Warden:
         if self._forking is not None:
             self._refuse(self._forking, "the template died while it forked")
             self._forking = None
-        self._tell({"op": "template", "pid": self._template_pid, "returncode": os.waitstatus_to_exitcode(status)})
+        returncode = os.waitstatus_to_exitcode(status)
         now = time.monotonic()
         self._deaths.append(now)
-        if was_ready and (len(self._deaths) < _TEMPLATES or now - self._deaths[0] > _TEMPLATE_PERIOD):
+        seldom = len(self._deaths) < _TEMPLATES or now - self._deaths[0] > _TEMPLATE_PERIOD
+        # Somebody killed it: another will do. That it ended by itself while it loaded, another would do as well.
+        again = seldom and (was_ready or returncode < 0)
+        self._tell({"op": "template", "pid": self._template_pid, "returncode": returncode, "again": again})
+        if again:
             self._start_template()
             return
         while self._orders:

@@ -147,6 +147,16 @@ class Counting(dspy.Module):
         yield dspy.Prediction(count=upto)
 
 
+class Marking(dspy.Module):
+    """Leaves a line when it begins."""
+
+    def forward(self, mark: str, log: str, seconds: float = 0) -> dspy.Prediction:
+        with open(log, "a") as file:
+            file.write(f"{mark}\n")
+        time.sleep(seconds)
+        return dspy.Prediction(mark=mark)
+
+
 class Remembering(dspy.Module):
     """Counts its calls, which only this process knows of."""
 
