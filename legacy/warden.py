@@ -294,7 +294,7 @@ class Warden:
             self.templates_lost += 1
             if not message["again"] and self._failure is None:
                 self.output.drain()
-                reason = f"importing dspy ended the template with status {message['returncode']}, and it is not tried again"
+                reason = f"importing dspy ended the template with status {message['returncode']}"
                 self._failure = WorkerStartFailed(
                     self.name, reason, remote_traceback=reason, log=self.output.tail()
                 )

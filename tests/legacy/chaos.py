@@ -131,7 +131,7 @@ class Storm:
 
 
 async def storm(
-    *, kills: int, seed: int, workers: int = 2, callers: int = 6, pause: float = 0.02, only: str | None = None
+    *, kills: int, seed: int, workers: int = 2, callers: int = 6, pause: float = 0.05, only: str | None = None
 ) -> Report:
     """Runs it on the current event loop. `only` is one of `BLOWS`, to try a single one."""
     report = Report(seed)

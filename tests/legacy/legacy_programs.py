@@ -108,6 +108,16 @@ class Does(dspy.Module):
             except BaseException as error:
                 print("not me:", type(error).__name__)
 
+    def hog(self, limit: int) -> None:
+        import resource
+
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+        try:
+            list(bytearray(2**26) for _ in range(1000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+
     def breed(self, marker: str) -> None:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         _say_hello(marker, child.pid)

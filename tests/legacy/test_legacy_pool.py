@@ -505,24 +505,29 @@ async def test_without_dspy_a_tree_with_a_pool_in_it_starts_and_every_caller_is_
 
 
 async def test_a_dspy_that_cannot_be_imported_is_no_crash_loop_and_every_caller_is_told(
-    open_pool: OpenPool, bare_python: str, tmp_path: Path
+    bare_python: str, tmp_path: Path
 ) -> None:
     broken = tmp_path / "dspy"
     broken.mkdir()
+    programs = {"qa": SignatureProgram("question -> answer")}
+    options = PoolOptions(programs, python=bare_python, import_paths=(str(tmp_path),), workers=2)
     broken.joinpath("__init__.py").write_text("import a_module_that_is_missing\n")
-    async with open_pool(python=bare_python, import_paths=(str(tmp_path),), workers=2, ready=0) as pool:
+    async with open_runtime() as rt:
+        happened: list[str] = []
+        rt.events.subscribe(lambda event: happened.append(event.name), prefix="legacy.")
+        await rt.start(Supervisor([legacy_pool_spec(options)]))
         for _ in range(2):
             with pytest.raises(MissingLegacy, match="a_module_that_is_missing"):
-                await run(pool, "echo", x=1)
+                await rt.ref("legacy.pool").within(30).call(LegacyPool.run, "qa", {})
         with pytest.raises(MissingLegacy):
-            await pool.ref.within(30).call(LegacyPool.wait_ready, 1)
-        assert pool.named("legacy.worker.started") == []
-        assert len(pool.named("legacy.warden.failed")) == 1
-        assert len(pool.named("legacy.worker.failed")) == 2
+            await rt.ref("legacy.pool").within(30).call(LegacyPool.wait_ready, 1)
+        counts = {name: happened.count(f"legacy.{name}") for name in ("worker.started", "warden.failed", "worker.failed")}
+        assert counts == {"worker.started": 0, "warden.failed": 1, "worker.failed": 2}
     broken.joinpath("__init__.py").write_text("raise RuntimeError('out of order')\n")
-    with pytest.raises(PoolUnavailable, match="out of order") as raised:  # by the start, if it is known by then
-        async with open_pool(python=bare_python, import_paths=(str(tmp_path),), ready=0) as pool:
-            await run(pool, "echo", x=1)
+    async with open_runtime() as rt:
+        await rt.start(Supervisor([legacy_pool_spec(options)]))
+        with pytest.raises(PoolUnavailable, match="out of order") as raised:
+            await rt.ref("legacy.pool").within(30).call(LegacyPool.run, "qa", {})
     assert isinstance(raised.value.__cause__, WorkerStartFailed)
     assert "RuntimeError" in raised.value.__cause__.remote_traceback
 

@@ -24,6 +24,7 @@ from dspex.legacy import (
     UnknownSession,
     WorkerCrashed,
 )
+from dspex.legacy.worker_actor import WorkerActor
 from dspex.supervisors import tree
 from legacy_pools import PROGRAMS, OpenPool, Pool, alive, said
 from test_legacy_pool import Later, run
@@ -277,6 +278,9 @@ async def test_a_request_that_waits_in_a_workers_hands_is_taken_back_when_its_ca
         third = await Later.start(group, pool, "echo", x=3)
         second.scope.cancel()
         await pool.heard("legacy.request.abandoned")
+        worker = pool.rt.whereis("legacy.worker-1")
+        assert worker is not None
+        await worker.call(WorkerActor.unpark)  # changes nothing; it has told its process by then
         marker.write_text("go on")
         assert (await first.outcome()).values == {"waited": True}
         assert (await third.outcome()).values == {"x": 3}
