@@ -8,6 +8,7 @@ pool's and from other sessions' (a scope each), and a bounded number of scopes i
 from __future__ import annotations
 
 import importlib
+import inspect
 import time
 import traceback
 from collections import OrderedDict
@@ -97,7 +98,8 @@ class Programs:
             program = self._program(request.get("session") or "", request["program"])
             inputs = self._values.back(request["inputs"], program)
             settings = request.get("lm")
-            overrides: dict[str, Any] = {"track_usage": True, "trace": []}
+            # dspy 2.6 writes the usage into whatever forward returned, and a generator takes none.
+            overrides: dict[str, Any] = {"track_usage": not _yields(program), "trace": []}
             if settings is not None:
                 overrides["lm"] = self._models.model(settings)
             began = time.perf_counter()
@@ -242,6 +244,10 @@ class Programs:
             "traceback": traceback_of(error),
             "retriable": bool(judge(error)) if judge is not None else False,
         }
+
+
+def _yields(program: Any) -> bool:
+    return inspect.isgeneratorfunction(getattr(type(program), "forward", None))
 
 
 def _last(items: Iterator[Any], each: Callable[[Any], None]) -> Any:
