@@ -6,9 +6,9 @@ Start: N workers with real dspy, each having answered one prediction, forked fro
 for itself, in turns. Seconds from nothing to the last answer; memory is PSS (pages shared by k processes count 1/k) of all
 processes, the warden's and its template's included. The language model is served by this process and answers at once.
 
-Requests: an echo program in one worker. `floor` is the same number of bytes over a socketpair to a process that does nothing but
-send them back, with blocking calls: what any protocol pays at least on this machine, now. Overhead is latency at the caller minus
-the time inside the program.
+Requests: an echo program in one worker. `floor` is the same number of bytes over a socketpair to a process that does nothing
+but send them back, with blocking calls: what any protocol pays at least on this machine, now. Overhead is latency at the
+caller minus the time inside the program.
 """
 
 from __future__ import annotations
@@ -124,8 +124,7 @@ def cpu(pid: int) -> float:
 
 
 async def requests(count: int, folder: str) -> dict[str, float]:
-    """One echo worker: overhead of one request at a time, and throughput with many."""
-    Path(folder, "bench_echo.py").write_text(ECHO)
+    """One echo worker (`folder` holds its program): overhead of one request at a time, and throughput with many."""
     inputs = {"text": "x" * 150, "number": 1}
     options = PoolOptions(
         {"echo": ImportedProgram("bench_echo:Echo")}, workers=1, max_in_flight=16, queue=1000, import_paths=(folder,)
@@ -182,6 +181,7 @@ def main() -> None:
             started["spawn"].append(anyio.run(start, spawns, "spawn", backend=arguments.backend))
     rows: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "bench_echo.py").write_text(ECHO)
         for _ in range(rounds):
             rows.append({**anyio.run(requests, count, folder, backend=arguments.backend), **floor(count, 250)})
     fork, spawn, request = median(started["fork"]), median(started["spawn"]), median(rows)

@@ -37,7 +37,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from ..runtime import Actor, Down, Ref, Refuse, Timer
+from ..runtime import Actor, Down, Ref, Refuse, Reply, Timer
 from .breaker import Breaker
 from .crew import Crew
 from .errors import (
@@ -110,7 +110,9 @@ class LegacyPool(Actor):
         self._breakers: dict[str, Breaker] = {}
         self._quarantine = Quarantine(options.max_kills, options.quarantine_seconds)
         self._budget = RetryBudget(options.retries)
-        self._hoping: list[tuple[int, Any]] = []
+        self._hoping: list[tuple[int, Reply]] = []
+        self._draining = False
+        self._drained: list[Reply] = []
         self._tick_number = 0
         self._tick: Timer | None = None
         self._accepted = self._completed = self._failed = self._retried = self._shed = 0
@@ -145,6 +147,8 @@ class LegacyPool(Actor):
             declared = self._options.programs.get(program)
         if declared is None:
             raise Refuse(UnknownProgram(program, (*self._options.programs, *(known.programs if known else ()))))
+        if self._draining:
+            raise Refuse(PoolUnavailable("the pool is draining and takes no more requests"))
         self._refuse_if_hopeless()
         mark = self._refuse_poison(program, inputs, now)
         if self._queue.refuses and not any(
@@ -225,6 +229,15 @@ class LegacyPool(Actor):
         if closed:
             self.rt.events.emit("legacy.session.closed", session=session, expired=False)
         return closed
+
+    def drain(self) -> None:
+        """Takes no more requests (they are refused with `PoolUnavailable`) and returns when those accepted are answered.
+
+        There is no way back: stop the pool's supervisor then; it returns when all of its processes are gone.
+        """
+        self._draining = True
+        if self._requests:
+            self._drained.append(self.defer())
 
     def wait_ready(self, workers: int = 1) -> int:
         """Waits until so many workers have loaded dspy, and returns how many have.
@@ -563,6 +576,13 @@ class LegacyPool(Actor):
                 self._quarantine.survived(request.fingerprint)
             self._record(request, ok=True)
             request.reply.send(answer)
+        self._look_drained()
+
+    def _look_drained(self) -> None:
+        if self._drained and not self._requests:
+            drained, self._drained = self._drained, []
+            for reply in drained:
+                reply.send(None)
 
     def _record(self, request: Request, *, ok: bool) -> None:
         breaker = self._breakers.get(request.program)
@@ -594,6 +614,7 @@ class LegacyPool(Actor):
             self.rt.events.emit(
                 "legacy.request.abandoned", request=number, program=request.program, running=seat is not None
             )
+            self._look_drained()
         if seat is not None:
             if number in seat.held:
                 seat.held[number] = None  # the place is taken until the worker says that it is free

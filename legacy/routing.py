@@ -11,7 +11,9 @@ __all__ = ["choose_seat"]
 
 
 def choose_seat(seats: Iterable[Seat], max_in_flight: int, session: Session | None) -> Seat | None:
-    """The seat for a request (of `session`, if it is of one) now; None: none has room, or it waits for its own (affinity "queue" and "fail").
+    """The seat for a request (of `session`, if it is of one) now.
+
+    None: none has room, or the request has to wait for its own (affinity "queue" and "fail").
 
     An idle worker before a busy one with room, the one that has been idle longest first, so that all stay warm.
     """

@@ -247,7 +247,7 @@ class Programs:
 
 
 def _yields(program: Any) -> bool:
-    return inspect.isgeneratorfunction(getattr(type(program), "forward", None))
+    return inspect.isgeneratorfunction(getattr(cast("object", type(program)), "forward", None))
 
 
 def _last(items: Iterator[Any], each: Callable[[Any], None]) -> Any:

@@ -114,7 +114,7 @@ class Does(dspy.Module):
         before = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
         try:
-            list(bytearray(2**26) for _ in range(1000))
+            [bytearray(2**26) for _ in range(1000)]
         finally:
             resource.setrlimit(resource.RLIMIT_AS, before)
 

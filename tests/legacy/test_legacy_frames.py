@@ -80,6 +80,7 @@ def test_the_codec_is_the_same_without_orjson(value: Any) -> None:
     assert same(FrameDecoder().feed(frame)[0]["value"], value)
 
 
+@settings(max_examples=50)
 @given(st.lists(values, min_size=1, max_size=5), st.data())
 def test_messages_arrive_whole_however_the_bytes_are_cut(sent: list[Any], data: st.DataObject) -> None:
     stream = b"".join(encode_frame({"op": "x", "value": value}) for value in sent)
@@ -94,7 +95,7 @@ def test_messages_arrive_whole_however_the_bytes_are_cut(sent: list[Any], data: 
 
 
 @given(st.lists(st.binary(max_size=200), max_size=5))
-@settings(max_examples=500)
+@settings(max_examples=150)
 def test_garbage_is_a_protocol_error_and_nothing_else(chunks: list[bytes]) -> None:
     decoder, broken = FrameDecoder(limit=1000), False
     for chunk in chunks:
@@ -106,7 +107,7 @@ def test_garbage_is_a_protocol_error_and_nothing_else(chunks: list[bytes]) -> No
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=500)
+@settings(max_examples=150)
 def test_garbage_inside_a_frame_is_a_protocol_error_and_nothing_else(payload: bytes) -> None:
     decoder = FrameDecoder()
     try:

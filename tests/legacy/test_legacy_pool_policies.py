@@ -14,6 +14,7 @@ from dspex.legacy import (
     LMSettings,
     PoisonRequest,
     PoolOverloaded,
+    PoolUnavailable,
     RecyclingPolicy,
     RetryPolicy,
     ScalingPolicy,
@@ -251,6 +252,31 @@ async def test_the_oldest_makes_room_or_the_newest_waits_if_the_pool_is_told_so(
         marker.write_text("go on")
         assert [(await other.outcome()).values["x"] for other in others] == [0, 1, 2]
         await call.outcome()
+
+
+async def test_a_pool_that_drains_answers_what_it_has_and_takes_no_more(open_pool: OpenPool, marker: Path) -> None:
+    async with open_pool() as pool, anyio.create_task_group() as group:
+        call = await Later.start(group, pool, "does", what="wait_for", marker=str(marker))
+        await said(marker)
+        waiting = await Later.start(group, pool, "echo", x=1)
+        drained = anyio.Event()
+
+        async def drain() -> None:
+            await pool.ref.within(20).call(LegacyPool.drain)
+            drained.set()
+
+        group.start_soon(drain)
+        await pool.ref.call(LegacyPool.statistics)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(PoolUnavailable, match="draining"):
+            await run(pool, "echo", x=2)
+        assert not drained.is_set()
+        marker.write_text("go on")
+        assert (await call.outcome()).values == {"waited": True}
+        assert (await waiting.outcome()).values == {"x": 1}
+        with anyio.fail_after(10):
+            await drained.wait()
+        await pool.ref.call(LegacyPool.drain)
 
 
 async def test_of_several_requests_in_a_workers_hands_only_the_first_can_have_begun_when_it_dies(

@@ -247,6 +247,28 @@ async def test_a_dspy_that_starts_threads_is_not_forked_and_the_pool_says_so(
         assert pool.named("legacy.worker.started")[0]["forked"] is False
 
 
+@pytest.mark.usefixtures("own_warden")
+async def test_what_the_template_imports_and_whether_it_is_warmed_are_options(
+    bare_python: str, tmp_path: Path
+) -> None:
+    small = tmp_path / "dspy"
+    small.mkdir()
+    small.joinpath("__init__.py").write_text("__version__ = '3.4.0'\n")
+    tmp_path.joinpath("preloaded.py").write_text("print('preloaded', flush=True)\n")
+    settings = {"python": bare_python, "import_paths": (str(tmp_path),)}
+    async with running(options(**settings, warm=False, preload=("preloaded",))) as cold:
+        await cold.ready()
+        cold.output.drain()
+        assert cold.output.tail() == ("preloaded",)
+    async with running(options(**settings)) as warm:  # this dspy cannot be warmed: said, and no reason not to serve
+        await warm.ready()
+        warm.output.drain()
+        assert "warming dspy up stopped short" in warm.output.tail()[0]
+    async with running(options(**settings, preload=("absent",))) as failing:
+        with pytest.raises(MissingLegacy, match="absent"):
+            await failing.ready()
+
+
 async def test_how_workers_start_is_an_option(open_pool: OpenPool) -> None:
     async with open_pool(start="spawn") as pool:
         assert (await pool.ref.call(LegacyPool.statistics)).start == "spawn"
