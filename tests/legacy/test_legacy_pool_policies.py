@@ -47,6 +47,7 @@ async def test_a_session_keeps_to_its_worker_and_its_programs_are_its_own(open_p
         own = {"counter": ImportedProgram("legacy_programs:Remembering")}
         for name in ("a", "b"):
             await pool.ref.call(LegacyPool.open_session, name, own, affinity="queue")
+        assert [event["session"] for event in pool.named("legacy.session.opened")] == ["a", "b"]
         calls = {
             name: [(await run(pool, "counter", options={"session": name})).values for _ in range(3)]
             for name in ("a", "b")
@@ -241,6 +242,7 @@ async def test_the_oldest_makes_room_or_the_newest_waits_if_the_pool_is_told_so(
         shed = await oldest.outcome()
         assert isinstance(shed, PoolOverloaded)
         assert shed.shed
+        assert len(pool.named("legacy.request.shed")) == 1
         marker.write_text("go on")
         assert (await newest.outcome()).values == {"x": 2}
         await call.outcome()
