@@ -38,24 +38,21 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from ..runtime import Actor, Down, Ref, Refuse, Reply, Timer
-from .breaker import Breaker
+from .admission import Admission
 from .crew import Crew
+from .dispatch import Dispatcher
 from .errors import (
-    CircuitOpen,
     LegacyError,
     LegacyTimeout,
     MissingLegacy,
-    PoisonRequest,
     PoolOverloaded,
     PoolUnavailable,
-    SessionBusy,
     SessionError,
     SessionLost,
     UnknownProgram,
     WorkerCrashed,
 )
 from .messages import (
-    Assignment,
     Finished,
     Released,
     ReplacementReady,
@@ -67,13 +64,9 @@ from .messages import (
 )
 from .outcomes import crash_of
 from .policies import Affinity
-from .quarantine import Quarantine, fingerprint
 from .queueing import RequestQueue
 from .requests import Request, Seat
 from .results import LegacyResult, PoolStatistics, plain
-from .retries import RetryBudget
-from .routing import choose_seat
-from .sessions import Session, SessionTable
 from .slots import Slots
 from .specs import LMSettings, PoolOptions, Program
 from .worker_actor import WorkerActor
@@ -106,10 +99,6 @@ class LegacyPool(Actor):
         self._requests: dict[int, Request] = {}
         """Accepted and not answered."""
         self._queue = RequestQueue(options.queue, options.overflow)
-        self._sessions = SessionTable(options.sessions)
-        self._breakers: dict[str, Breaker] = {}
-        self._quarantine = Quarantine(options.max_kills, options.quarantine_seconds)
-        self._budget = RetryBudget(options.retries)
         self._hoping: list[tuple[int, Reply]] = []
         self._draining = False
         self._drained: list[Reply] = []
@@ -140,24 +129,20 @@ class LegacyPool(Actor):
         or `PoolUnavailable` at once; with `RemoteError`, `FrameTooLarge`, `Unserializable`, `WorkerCrashed`,
         `PoisonRequest`, `SessionBusy`, `SessionLost` or `LegacyTimeout` later.
         """
-        now = self.rt.now()
-        known = self._session(session, now)
-        declared = known.programs.get(program) if known is not None else None
-        if declared is None:
-            declared = self._options.programs.get(program)
-        if declared is None:
-            raise Refuse(UnknownProgram(program, (*self._options.programs, *(known.programs if known else ()))))
         if self._draining:
             raise Refuse(PoolUnavailable("the pool is draining and takes no more requests"))
-        self._refuse_if_hopeless()
-        mark = self._refuse_poison(program, inputs, now)
-        if self._queue.refuses and not any(
-            seat.room(self._options.max_in_flight) > 0 for seat in self._crew.seats.values()
-        ):
-            self._rejected += 1
-            self.rt.events.emit("legacy.request.rejected", program=program, waiting=len(self._queue))
-            raise Refuse(PoolOverloaded(len(self._queue)))
-        permit = self._admitted(program, now)
+        try:
+            known = self._admission.session(session)
+            declared = known.programs.get(program) if known is not None else None
+            declared = declared or self._options.programs.get(program)
+            if declared is None:
+                raise UnknownProgram(program, (*self._options.programs, *(known.programs if known else ())))
+            self._fail_if_hopeless()
+            mark = self._admission.mark(program, inputs)
+            self._fail_if_full(program)
+            permit = self._admission.permit(program)
+        except LegacyError as error:
+            raise Refuse(error) from None
         chosen = lm or (known.lm if known is not None else None) or self._options.lm
         request = Request(
             program,
@@ -165,7 +150,7 @@ class LegacyPool(Actor):
             lm=chosen,
             idempotent=declared.idempotent if idempotent is None else idempotent,
             reply=self.defer(),
-            since=now,
+            since=self.rt.now(),
             timeout=timeout,
             session=session,
             streaming=streaming,
@@ -186,7 +171,7 @@ class LegacyPool(Actor):
                 "legacy.request.shed", request=shed.number, program=shed.program, waiting=len(self._queue)
             )
             self._answer(shed, PoolOverloaded(len(self._queue), shed=True))
-        self._dispatch()
+        self._dispatcher.dispatch()
         return cast("LegacyResult", None)  # the reply is deferred
 
     def open_session(
@@ -203,9 +188,9 @@ class LegacyPool(Actor):
         `affinity`: see `policies.Affinity`. `on_loss`: when its worker dies, "replay" gives programs and settings to the next
         one and goes on; "fail" tells the next request `SessionLost` first. Refuses with `SessionLimit`, ValueError.
         """
-        self._sessions_expire()
+        self._admission.expire_sessions()
         try:
-            self._sessions.open(
+            self._admission.sessions.open(
                 session, programs or {}, self.rt.now(), lm=lm, affinity=affinity, on_loss=on_loss
             )
         except (SessionError, ValueError) as error:
@@ -217,15 +202,15 @@ class LegacyPool(Actor):
 
         Refuses with `UnknownSession`, `SessionLimit`.
         """
-        self._sessions_expire()
+        self._admission.expire_sessions()
         try:
-            self._sessions.define(session, program, spec, self.rt.now())
+            self._admission.sessions.define(session, program, spec, self.rt.now())
         except SessionError as error:
             raise Refuse(error) from None
 
     def close_session(self, session: str) -> bool:
         """Forgets a session; what runs for it goes on. False: there was none."""
-        closed = self._sessions.close(session)
+        closed = self._admission.sessions.close(session)
         if closed:
             self.rt.events.emit("legacy.session.closed", session=session, expired=False)
         return closed
@@ -244,7 +229,10 @@ class LegacyPool(Actor):
 
         Refuses with `MissingLegacy` or `PoolUnavailable` when all have given up.
         """
-        self._refuse_if_hopeless()
+        try:
+            self._fail_if_hopeless()
+        except LegacyError as error:
+            raise Refuse(error) from None
         ready = self._crew.ready
         if ready < workers:
             self._hoping.append((workers, self.defer()))
@@ -252,7 +240,6 @@ class LegacyPool(Actor):
 
     def statistics(self) -> PoolStatistics:
         """What the pool holds and has done. Costs nothing but a message."""
-        now = self.rt.now()
         return PoolStatistics(
             workers=self._crew.statistics(),
             waiting=len(self._queue),
@@ -266,9 +253,9 @@ class LegacyPool(Actor):
             late=self._late,
             start="fork" if self._slots.forks else "spawn",
             active=len(self._slots.active),
-            sessions=len(self._sessions),
-            quarantined=len(self._quarantine),
-            open_circuits=tuple(name for name, one in self._breakers.items() if one.state(now) != "closed"),
+            sessions=len(self._admission.sessions),
+            quarantined=self._admission.quarantined,
+            open_circuits=self._admission.open_circuits(),
             recycled=self._crew.recycled,
             shed=self._shed,
         )
@@ -280,7 +267,17 @@ class LegacyPool(Actor):
     # --- callbacks --------------------------------------------------------------------------------------------------
 
     async def init(self) -> None:
+        self._admission = Admission(self.rt, self._options)
         self._crew = Crew(self.rt, self._name, self._options, self._slots, monitor=self.monitor, leave=self._left)
+        self._dispatcher = Dispatcher(
+            self.rt,
+            self._options,
+            self._queue,
+            self._crew,
+            self._admission.sessions,
+            pool=cast("Ref[object]", self.ref),
+            refuse=self._answer,
+        )
         self._crew.call_roll()
         self._next_tick()
 
@@ -323,7 +320,7 @@ class LegacyPool(Actor):
             return
         oldest = self._queue.oldest_since()
         self._crew.tick(None if oldest is None else self.rt.now() - oldest)
-        self._sessions_expire()
+        self._admission.expire_sessions()
         self._next_tick()
 
     # --- workers ----------------------------------------------------------------------------------------------------
@@ -334,25 +331,25 @@ class LegacyPool(Actor):
         for hope in [hope for hope in self._hoping if hope[0] <= self._crew.ready]:
             self._hoping.remove(hope)
             hope[1].send(self._crew.ready)
-        self._dispatch()
+        self._dispatcher.dispatch()
 
     def _worker_gave_up(self, message: WorkerGaveUp) -> None:
         self._crew.given_up[message.worker] = message
         try:
-            self._refuse_if_hopeless()
-        except Refuse as refusal:
+            self._fail_if_hopeless()
+        except LegacyError as error:
             hoping, self._hoping = self._hoping, []
             for _, reply in hoping:
-                reply.refuse(refusal.error)
+                reply.refuse(error)
             for request in self._queue:
-                self._answer(request, cast("LegacyError", refusal.error))
+                self._answer(request, error)
 
     def _left(self, seat: Seat, reason: object) -> None:
         """A process is gone, and perhaps requests with it. Only the first of them can have begun."""
         held, incarnation = list(seat.held.values()), seat.incarnation
         seat.held.clear()
         seat.ready = False
-        for session in self._sessions.incarnation_gone(incarnation):
+        for session in self._admission.sessions.incarnation_gone(incarnation):
             self.rt.events.emit("legacy.session.lost", session=session.name, incarnation=incarnation)
         crash = crash_of(reason, seat.worker, incarnation)
         for position, request in enumerate(held):
@@ -360,109 +357,22 @@ class LegacyPool(Actor):
                 maybe = crash if position == 0 else crash.about_request(maybe_started=False)
                 self._crashed_under(request, maybe)
 
-    def _refuse_if_hopeless(self) -> None:
+    def _fail_if_hopeless(self) -> None:
+        """Raises `MissingLegacy` or `PoolUnavailable` when all workers have given up."""
         error = self._crew.hopeless()
-        if error is None:
-            return
         if isinstance(error, MissingLegacy):
-            raise Refuse(error)
-        unavailable = PoolUnavailable(str(error))
-        unavailable.__cause__ = error
-        raise Refuse(unavailable)
+            raise error
+        if error is not None:
+            raise PoolUnavailable(str(error)) from error
 
-    # --- acceptance -------------------------------------------------------------------------------------------------
-
-    def _session(self, name: str | None, now: float) -> Session | None:
-        if name is None:
-            return None
-        self._sessions_expire()
-        try:
-            session = self._sessions.use(name, now)
-        except SessionError as error:
-            raise Refuse(error) from None
-        if session.lost is not None:
-            lost, session.lost = session.lost, None
-            raise Refuse(SessionLost(name, lost))
-        return session
-
-    def _sessions_expire(self) -> None:
-        for session in self._sessions.expire(self.rt.now()):
-            self.rt.events.emit("legacy.session.closed", session=session.name, expired=True)
-
-    def _refuse_poison(self, program: str, inputs: Mapping[str, object], now: float) -> bytes | None:
-        if not len(self._quarantine):
-            return None  # nothing has killed anything: no request is worth a hash
-        mark = fingerprint(program, inputs, self._options.frame_limit)
-        if mark is not None and self._quarantine.refuses(mark, now):
-            kills = self._quarantine.kills(mark, now)
-            self.rt.events.emit("legacy.request.poisoned", request=None, program=program, kills=kills)
-            crash = WorkerCrashed(
-                "a worker", "", returncode=None, maybe_started=False, reason="an equal request has crashed workers"
-            )
-            raise Refuse(PoisonRequest(crash, kills=kills))
-        return mark
-
-    def _admitted(self, program: str, now: float) -> bool:
-        """True: on trial. Refuses with `CircuitOpen`."""
-        breaker = self._breakers.get(program)
-        if breaker is None:
-            return False
-        verdict = breaker.admit(now)
-        if verdict == "no":
-            raise Refuse(CircuitOpen(program, breaker.retry_after(now)))
-        return verdict == "permit"
-
-    # --- dispatch ---------------------------------------------------------------------------------------------------
-
-    def _dispatch(self) -> None:
-        while (request := self._queue.first()) is not None:
-            if self._placed(request):
-                continue
-            # Nobody has room for the first; if it waits for the worker of its session, others may pass it.
-            if request.session is None or not any(self._placed(other) for other in self._queue):
-                return
-
-    def _placed(self, request: Request) -> bool:
-        """True: it was given away, or refused; it does not wait any more."""
-        session = self._sessions.get(request.session)
-        seat = choose_seat(self._crew.seats.values(), self._options.max_in_flight, session)
-        if seat is not None:
-            self._queue.remove(request)
-            self._give(request, seat, session)
-            return True
-        if session is not None and session.affinity == "fail" and session.incarnation is not None:
-            self._answer(request, SessionBusy(session.name, session.worker))
-            return True
-        return False
-
-    def _give(self, request: Request, seat: Seat, session: Session | None) -> None:
-        request.attempts += 1
-        request.seat = seat
-        seat.held[request.number] = request
-        seat.requests += 1
-        define: Mapping[str, object] | None = None
-        if session is not None:
-            session.incarnation, session.worker = seat.incarnation, seat.worker  # bound before it is given away
-            session.requests += 1
-            if seat.scopes.get(session.name) != session.version:
-                seat.scopes[session.name] = session.version
-                define = session.definition()
-        self.rt.events.emit(
-            "legacy.request.started", request=request.number, program=request.program, worker=seat.worker
-        )
-        seat.ref.cast(
-            WorkerActor.execute,
-            Assignment(
-                request.number,
-                request.program,
-                request.inputs,
-                request.lm,
-                cast("Ref[object]", self.ref),
-                request.session,
-                define,
-                request.streaming,
-            ),
-        )
+    def _fail_if_full(self, program: str) -> None:
+        if not self._queue.refuses:
+            return
+        if any(seat.room(self._options.max_in_flight) > 0 for seat in self._crew.seats.values()):
+            return
+        self._rejected += 1
+        self.rt.events.emit("legacy.request.rejected", program=program, waiting=len(self._queue))
+        raise PoolOverloaded(len(self._queue))
 
     # --- answers ----------------------------------------------------------------------------------------------------
 
@@ -475,7 +385,7 @@ class LegacyPool(Actor):
             if seat is not None and seat.incarnation == message.incarnation:
                 self._vacated(seat, message.number)
             self.rt.events.emit("legacy.reply.late", request=message.number, worker=message.worker)
-            self._dispatch()
+            self._dispatcher.dispatch()
             return
         request.seat = None
         outcome = message.outcome
@@ -490,15 +400,17 @@ class LegacyPool(Actor):
             self._answer(request, self._result(request, outcome, message))
         else:
             seat.failures += 1
+            if isinstance(outcome, SessionLost) and request.session is not None:
+                seat.untold(request.session)
             self._answer(request, outcome)
         self._vacated(seat, message.number)
-        self._dispatch()
+        self._dispatcher.dispatch()
 
     def _released(self, message: Released) -> None:
         seat = self._crew.seats.get(message.worker)
         if seat is not None and seat.incarnation == message.incarnation:
             self._vacated(seat, message.number)
-            self._dispatch()
+            self._dispatcher.dispatch()
 
     def _vacated(self, seat: Seat, number: int) -> None:
         seat.held.pop(number, None)
@@ -519,24 +431,12 @@ class LegacyPool(Actor):
         )
 
     def _crashed_under(self, request: Request, crash: WorkerCrashed) -> None:
-        """Decides whether a request goes on after its worker crashed."""
+        """Goes on with a request after its worker crashed, or tells its caller."""
         request.seat = None
-        if crash.maybe_started:
-            request.kills += 1
-            kills = self._kills_of(request)
-            if kills >= self._options.max_kills and request.idempotent:
-                self.rt.events.emit(
-                    "legacy.request.poisoned", request=request.number, program=request.program, kills=kills
-                )
-                poison = PoisonRequest(crash, kills=kills)
-                poison.__cause__ = crash
-                self._answer(request, poison)
-                return
-            streamed = request.streaming is not None and request.streaming.began()
-            if not request.idempotent or streamed or not self._budget.take():
-                self._answer(request, crash)
-                return
-            self._record(request, ok=False)
+        refused = self._admission.try_again(request, crash)
+        if refused is not None:
+            self._answer(request, refused)
+            return
         self._retried += 1
         self.rt.events.emit(
             "legacy.request.retried",
@@ -546,15 +446,7 @@ class LegacyPool(Actor):
             kills=request.kills,
         )
         self._queue.add(request, first=True)  # it has waited already
-        self._dispatch()
-
-    def _kills_of(self, request: Request) -> int:
-        """Kills by this request and by equal ones before it."""
-        if request.fingerprint is None:
-            request.fingerprint = fingerprint(request.program, request.inputs, self._options.frame_limit)
-        if request.fingerprint is None:
-            return request.kills
-        return self._quarantine.killed(request.fingerprint, self.rt.now())
+        self._dispatcher.dispatch()
 
     def _answer(self, request: Request, answer: LegacyResult | LegacyError) -> None:
         del self._requests[request.number]
@@ -563,18 +455,11 @@ class LegacyPool(Actor):
             request.expiry.cancel()
         if isinstance(answer, LegacyError):
             self._failed += 1
-            crashed = isinstance(answer, WorkerCrashed | LegacyTimeout)
-            if crashed or not isinstance(answer, PoolOverloaded | PoolUnavailable | MissingLegacy | SessionError):
-                self._record(request, ok=not crashed)
-            elif request.permit:
-                self._breakers[request.program].release()
+            self._admission.settle(request, answer)
             request.reply.refuse(answer)
         else:
             self._completed += 1
-            self._budget.finished()
-            if request.fingerprint is not None and len(self._quarantine):
-                self._quarantine.survived(request.fingerprint)
-            self._record(request, ok=True)
+            self._admission.settle(request, None)
             request.reply.send(answer)
         self._look_drained()
 
@@ -583,17 +468,6 @@ class LegacyPool(Actor):
             drained, self._drained = self._drained, []
             for reply in drained:
                 reply.send(None)
-
-    def _record(self, request: Request, *, ok: bool) -> None:
-        breaker = self._breakers.get(request.program)
-        if breaker is None:
-            if ok or self._options.breaker is None:
-                return  # a program that never crashed anything needs no breaker
-            breaker = self._breakers[request.program] = Breaker(self._options.breaker)
-        permit, request.permit = request.permit, False
-        now = self.rt.now()
-        if breaker.record(now, ok=ok, permit=permit):
-            self.rt.events.emit("legacy.circuit.changed", program=request.program, state=breaker.state(now))
 
     def _drop(self, number: int, answer: LegacyError | None) -> None:
         """A request ends before its worker has answered: its caller has gone, or gets `answer`."""
@@ -608,8 +482,7 @@ class LegacyPool(Actor):
             self._queue.remove(request)
             if request.expiry is not None:
                 request.expiry.cancel()
-            if request.permit:
-                self._breakers[request.program].release()
+            self._admission.withdraw(request)
             self._abandoned += 1
             self.rt.events.emit(
                 "legacy.request.abandoned", request=number, program=request.program, running=seat is not None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from ..runtime import Monitor, Ref, Reply, Timer
 from .messages import Streaming
 from .specs import LMSettings
+from .worker import wire
 from .worker_actor import WorkerActor
 
 __all__ = ["Request", "Seat"]
@@ -61,8 +62,8 @@ class Seat:
     """One incarnation of a worker, as far as the pool was told. Its counts belong to this incarnation."""
 
     __slots__ = (
-        "dspy", "failures", "forked", "held", "idle_since", "incarnation", "load_s", "monitor", "orphaned", "pid",
-        "preparing", "ready", "ref", "requests", "retiring", "rss_bytes", "scopes", "since", "worker",
+        "_scopes", "dspy", "failures", "forked", "held", "idle_since", "incarnation", "load_s", "monitor", "orphaned",
+        "pid", "preparing", "ready", "ref", "requests", "retiring", "rss_bytes", "since", "worker",
     )  # fmt: skip
 
     def __init__(self, worker: str, ref: Ref[WorkerActor], monitor: Monitor, now: float) -> None:
@@ -84,9 +85,23 @@ class Seat:
         self.since = self.idle_since = now
         self.requests = self.failures = self.rss_bytes = 0
         self.preparing = self.retiring = self.orphaned = False
-        self.scopes: dict[str, int] = {}
-        """Sessions that this process was told of, with the version of their programs."""
+        self._scopes: OrderedDict[str, int] = OrderedDict()
+        """Sessions that this process was told of and still remembers, with the version of their programs."""
         self.held.clear()
+
+    def told(self, session: str, version: int, definition: Mapping[str, object]) -> Mapping[str, object] | None:
+        """The `definition`, if this process has to be told of it; it counts as told then."""
+        if self._scopes.get(session) == version:
+            return None
+        self._scopes[session] = version
+        self._scopes.move_to_end(session)
+        while len(self._scopes) > wire.SCOPES - 1:  # as the worker does
+            self._scopes.popitem(last=False)
+        return definition
+
+    def untold(self, session: str) -> None:
+        """The process does not know this session after all."""
+        self._scopes.pop(session, None)
 
     def room(self, max_in_flight: int) -> int:
         """Requests that it can still take."""

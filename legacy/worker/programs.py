@@ -24,7 +24,6 @@ MODULES = ("Predict", "ChainOfThought", "ReAct")
 """What a signature program may be made of. A name from the host is looked up here, never in dspy at large."""
 
 _TRACEBACK_LIMIT = 20_000
-_SCOPES = 64
 _STATM_PERIOD = 0.25
 
 
@@ -85,7 +84,7 @@ class Programs:
         known = self._scopes.setdefault(scope, _Scope())
         known.specs = specs
         self._scopes.move_to_end(scope)
-        while len(self._scopes) > _SCOPES:
+        while len(self._scopes) > wire.SCOPES:
             oldest = next(name for name in self._scopes if name)
             del self._scopes[oldest]
 

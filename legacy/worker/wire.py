@@ -31,6 +31,9 @@ PROTOCOL_VERSION = 2
 DEFAULT_FRAME_LIMIT = 32 * 1024 * 1024
 """Bytes of JSON in one frame, either way. Larger ones are refused by their sender."""
 
+SCOPES = 64
+"""Sets of programs that a worker remembers, the pool's own included: the one that was told first is forgotten first."""
+
 MAX_DEPTH = 100
 """Levels of nesting that one value may have: deep enough for data, shallow enough for every JSON parser on the way."""
 

@@ -77,6 +77,17 @@ async def test_a_lost_session_is_replayed_in_another_worker_or_its_loss_is_told_
         assert (await run(pool, "counter", options={"session": "told"})).values["calls"] == 1
 
 
+async def test_more_sessions_than_a_worker_remembers_are_told_again(open_pool: OpenPool) -> None:
+    async with open_pool() as pool:
+        own = {"counter": ImportedProgram("legacy_programs:Remembering")}
+        names = [f"s{number}" for number in range(70)]
+        for name in names:
+            await pool.ref.call(LegacyPool.open_session, name, own)
+        for _ in range(2):
+            for name in names:
+                assert (await run(pool, "counter", options={"session": name})).values["calls"] == 1
+
+
 async def test_a_redefined_program_is_loaded_again_and_the_sessions_model_is_used(open_pool: OpenPool) -> None:
     asked: list[str] = []
 
@@ -299,7 +310,7 @@ async def test_of_several_requests_in_a_workers_hands_only_the_first_can_have_be
 async def test_a_request_that_waits_in_a_workers_hands_is_taken_back_when_its_caller_goes(
     open_pool: OpenPool, marker: Path
 ) -> None:
-    async with open_pool(max_in_flight=3, cancel_grace=20.0) as pool, anyio.create_task_group() as group:
+    async with open_pool(max_in_flight=3, cancel_grace=20.0, heartbeat=0.05) as pool, anyio.create_task_group() as group:
         first = await Later.start(group, pool, "does", what="wait_for", marker=str(marker))
         await said(marker)
         second = await Later.start(group, pool, "does", what="die", status=1)
@@ -309,6 +320,13 @@ async def test_a_request_that_waits_in_a_workers_hands_is_taken_back_when_its_ca
         worker = pool.rt.whereis("legacy.worker-1")
         assert worker is not None
         await worker.call(WorkerActor.unpark)  # changes nothing; it has told its process by then
+        channel = worker.process.host._process.channel
+        heard, pongs = channel.received_bytes, 0
+        with anyio.fail_after(10):
+            while pongs < 2:  # the second one answers a ping that was sent after the cancellation
+                await anyio.sleep(0.005)
+                pongs += channel.received_bytes > heard
+                heard = channel.received_bytes
         marker.write_text("go on")
         assert (await first.outcome()).values == {"waited": True}
         assert (await third.outcome()).values == {"x": 3}
