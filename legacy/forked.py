@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from ..runtime.os_process import OsProcessStuck
 from .descendants import Descendants
@@ -89,6 +90,20 @@ class ForkedProcess:
 
     async def wait(self) -> None:
         """Returns when it has ended and its status is known, or will not be. Cancelling leaves it alone."""
+        if self._ended and self._reported.is_set():
+            await checkpoint()
+            return
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._await_end, group.cancel_scope)
+            group.start_soon(self._await_report, group.cancel_scope)
+
+    async def _await_report(self, both: anyio.CancelScope) -> None:
+        await self._reported.wait()
+        if self._ended:
+            both.cancel()
+
+    async def _await_end(self, both: anyio.CancelScope) -> None:
+        """What the kernel says, in case that the warden cannot."""
         while not self._ended and self._pidfd is not None:
             watched = os.dup(self._pidfd)  # one task only can wait for a descriptor
             try:
@@ -99,6 +114,7 @@ class ForkedProcess:
                 os.close(watched)
         with anyio.move_on_after(_STATUS_SECONDS):
             await self._reported.wait()
+        both.cancel()
 
     def kill(self) -> None:
         """SIGKILL to it and its group, at once. Does nothing when it is over."""

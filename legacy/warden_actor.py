@@ -39,6 +39,7 @@ class WardenActor(Actor):
         self._options = options
         self._warden: Warden | None = None
         self._ready = False
+        self._stopping = False
         self._failure: LegacyError | None = None
         self._waiting: list[Reply] = []
 
@@ -74,6 +75,7 @@ class WardenActor(Actor):
         self.task(self._announce, self._warden)
 
     async def terminate(self, reason: Reason) -> None:
+        self._stopping = True
         if self._warden is not None:
             await self._warden.close()
 
@@ -112,7 +114,7 @@ class WardenActor(Actor):
         finally:
             await warden.close()
             self.rt.events.emit("legacy.warden.exited", warden=self._name, returncode=warden.returncode)
-        if self._failure is None:
+        if self._failure is None and not self._stopping:
             raise WorkerCrashed(self._name, "", returncode=warden.returncode, maybe_started=False)
 
     def _template_lost(self, pid: int, returncode: int) -> None:

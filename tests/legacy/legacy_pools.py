@@ -58,6 +58,11 @@ async def said(marker: Path) -> list[int]:
         return await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
 
 
+async def tell(marker: Path, text: str = "go on") -> None:
+    """Lets a program go on that waits for `marker`, a named pipe."""
+    await anyio.to_thread.run_sync(lambda: marker.write_text(text))
+
+
 async def arrived(server: OpenAIServer) -> None:
     """Waits until one more request has arrived at the language model."""
     assert await anyio.to_thread.run_sync(lambda: server.arrived.acquire(timeout=30)), "no request arrived"

@@ -27,7 +27,7 @@ from dspex.legacy import (
 )
 from dspex.legacy.worker_actor import WorkerActor
 from dspex.supervisors import tree
-from legacy_pools import PROGRAMS, OpenPool, Pool, alive, said
+from legacy_pools import PROGRAMS, OpenPool, Pool, alive, said, tell
 from test_legacy_pool import Later, run
 
 pytestmark = pytest.mark.anyio
@@ -129,7 +129,7 @@ async def test_affinity_says_whether_a_session_waits_for_its_worker_is_refused_o
         waiting = await Later.start(group, pool, "does", what="describe", options={"session": "queue"})
         assert await pid_of(pool) != home, "others pass the one that waits for its own worker"
         assert await pid_of(pool, session="hint") != home
-        marker.write_text("go on")
+        await tell(marker)
         await call.outcome()
         assert (await waiting.outcome()).values["pid"] == home
 
@@ -254,7 +254,7 @@ async def test_the_oldest_makes_room_or_the_newest_waits_if_the_pool_is_told_so(
         assert isinstance(shed, PoolOverloaded)
         assert shed.shed
         assert len(pool.named("legacy.request.shed")) == 1
-        marker.write_text("go on")
+        await tell(marker)
         assert (await newest.outcome()).values == {"x": 2}
         await call.outcome()
         assert (await pool.ref.call(LegacyPool.statistics)).shed == 1
@@ -262,7 +262,7 @@ async def test_the_oldest_makes_room_or_the_newest_waits_if_the_pool_is_told_so(
         call = await Later.start(group, pool, "does", what="wait_for", marker=str(marker))
         await said(marker)
         others = [await Later.start(group, pool, "echo", x=number) for number in range(3)]
-        marker.write_text("go on")
+        await tell(marker)
         assert [(await other.outcome()).values["x"] for other in others] == [0, 1, 2]
         await call.outcome()
 
@@ -284,7 +284,7 @@ async def test_a_pool_that_drains_answers_what_it_has_and_takes_no_more(open_poo
         with pytest.raises(PoolUnavailable, match="draining"):
             await run(pool, "echo", x=2)
         assert not drained.is_set()
-        marker.write_text("go on")
+        await tell(marker)
         assert (await call.outcome()).values == {"waited": True}
         assert (await waiting.outcome()).values == {"x": 1}
         with anyio.fail_after(10):
@@ -327,7 +327,7 @@ async def test_a_request_that_waits_in_a_workers_hands_is_taken_back_when_its_ca
                 await anyio.sleep(0.005)
                 pongs += channel.received_bytes > heard
                 heard = channel.received_bytes
-        marker.write_text("go on")
+        await tell(marker)
         assert (await first.outcome()).values == {"waited": True}
         assert (await third.outcome()).values == {"x": 3}
         assert pool.named("legacy.worker.exited") == [], "the program that would have ended the worker never ran"

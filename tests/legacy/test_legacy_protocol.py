@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from dspex.legacy import (
     Array,
     ImportedProgram,
-
     LMCall,
     LMSettings,
     PoolOptions,
@@ -111,7 +111,7 @@ async def test_a_program_calls_plain_and_async_callables_of_this_process_and_see
         return {"sum": a + b}
 
     async def later(text: str) -> str:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         return text.upper()
 
     def broken() -> None:

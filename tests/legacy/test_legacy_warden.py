@@ -14,7 +14,7 @@ import pytest
 from dspex.legacy import LegacyPool, MissingLegacy, PoolOptions, WorkerStartFailed
 from dspex.legacy.process import WorkerProcess
 from dspex.legacy.warden import Warden, WardenGone
-from legacy_pools import HERE, PROGRAMS, OpenPool, alive, gone_within, said
+from legacy_pools import HERE, PROGRAMS, OpenPool, alive, gone_within, said, tell
 from test_legacy_pool import Later, run
 
 pytestmark = pytest.mark.anyio
@@ -187,7 +187,7 @@ async def test_a_killed_warden_takes_no_worker_with_it_is_replaced_and_its_worke
         assert (await pool.heard("legacy.warden.exited"))["returncode"] == -signal.SIGKILL
         assert alive(busy), "its life hangs on the runtime, not on the warden"
         assert (await run(pool, "does", what="describe")).values["pid"] in before
-        marker.write_text("go on")
+        await tell(marker)
         assert (await call.outcome()).values == {"waited": True}
         await pool.heard("legacy.warden.ready", 2)
         await pool.heard("legacy.worker.recycled", 2)
