@@ -24,7 +24,7 @@ ALLOWED = {
     "engine": ANYIO | DATA,
     "engine/lm": ANYIO | DATA | {"openai", "anthropic", "xllamacpp"},
     "legacy": ANYIO | DATA | {"orjson"},
-    "legacy/worker": frozenset({"dspy", "orjson", "pydantic"}),  # the others come with dspy
+    "legacy/worker": frozenset({"dspy", "numpy", "orjson", "pydantic"}),  # the others come with dspy, or with an array
     "router": ANYIO | DATA | {"hdrh", "openfeature", "prometheus_client", "yaml"},
     "migration": ANYIO | DATA,
     "cli": ANYIO | DATA | {"click", "rich"},
