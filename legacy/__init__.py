@@ -5,10 +5,13 @@
         pool = await start_legacy_pool(rt, options)
         result = await pool.within(30).call(LegacyPool.run, "qa", {"question": "Why?"})
 
-This process never imports dspy; only the workers do, under the interpreter that the options name.
+This process never imports dspy; only the workers do, under the interpreter that the options name. On Linux they are forked
+from one that has imported it already (`worker/warden.py`), elsewhere each imports it for itself.
 """
 
+from .callables import HostCallable, LMCall, LMServer
 from .errors import (
+    CircuitOpen,
     FrameTooLarge,
     LegacyError,
     LegacyTimeout,
@@ -18,23 +21,41 @@ from .errors import (
     PoolUnavailable,
     ProtocolError,
     RemoteError,
+    RequestCancelled,
+    SessionBusy,
+    SessionError,
+    SessionLimit,
+    SessionLost,
     UnknownProgram,
+    UnknownSession,
     Unserializable,
     WorkerCrashed,
     WorkerStartFailed,
 )
+from .messages import Chunk
+from .policies import BreakerPolicy, RecyclingPolicy, RetryPolicy, ScalingPolicy, SessionPolicy
 from .pool import LegacyPool
 from .results import LegacyResult, PoolStatistics, WorkerStatistics
 from .specs import ImportedProgram, LMSettings, PoolOptions, Program, SignatureProgram
+from .streams import LegacyStream, open_stream
 from .tree import legacy_pool_spec, legacy_supervisor, start_legacy_pool
+from .worker.wire import Array, Typed
 
 __all__ = [
+    "Array",
+    "BreakerPolicy",
+    "Chunk",
+    "CircuitOpen",
     "FrameTooLarge",
+    "HostCallable",
     "ImportedProgram",
+    "LMCall",
+    "LMServer",
     "LMSettings",
     "LegacyError",
     "LegacyPool",
     "LegacyResult",
+    "LegacyStream",
     "LegacyTimeout",
     "MissingLegacy",
     "PoisonRequest",
@@ -44,14 +65,26 @@ __all__ = [
     "PoolUnavailable",
     "Program",
     "ProtocolError",
+    "RecyclingPolicy",
     "RemoteError",
+    "RequestCancelled",
+    "RetryPolicy",
+    "ScalingPolicy",
+    "SessionBusy",
+    "SessionError",
+    "SessionLimit",
+    "SessionLost",
+    "SessionPolicy",
     "SignatureProgram",
+    "Typed",
     "UnknownProgram",
+    "UnknownSession",
     "Unserializable",
     "WorkerCrashed",
     "WorkerStartFailed",
     "WorkerStatistics",
     "legacy_pool_spec",
     "legacy_supervisor",
+    "open_stream",
     "start_legacy_pool",
 ]

@@ -2,11 +2,14 @@
 
 Writing is split in two so that no cancelled caller can leave half a frame behind: `post` puts a whole frame into the
 outgoing buffer (and into the socket, as far as that takes it at once) without ever waiting, and one task of the owner
-runs `pump`, which moves the rest as the other side reads. What may wait in the buffer is bounded.
+runs `pump`, which moves the rest as the other side reads. What may wait in the buffer is bounded. A large payload goes
+in a memory file beside the stream (see `worker/wire.py`), so that pings never wait behind it.
 """
 
 from __future__ import annotations
 
+import array
+import os
 import socket
 from collections import deque
 from collections.abc import Mapping
@@ -16,11 +19,27 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from .errors import LegacyError
-from .frames import DEFAULT_FRAME_LIMIT, FrameDecoder, encode_frame
+from .frames import DEFAULT_FRAME_LIMIT, FrameDecoder, encode_payload
+from .worker import wire
 
 __all__ = ["Channel", "ChannelClosed", "ChannelFull"]
 
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024
+_ANCILLARY = socket.CMSG_SPACE(8 * array.array("i").itemsize)
+_RECEIVE_FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_IN_MEMORY = hasattr(os, "memfd_create")
+
+
+def _memory_file(payload: bytes) -> int:
+    """An anonymous file that holds `payload`: without a name, so that no end of any process leaves it behind."""
+    fd = os.memfd_create("dspex")
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(payload)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 class ChannelClosed(LegacyError):
@@ -49,7 +68,7 @@ class Channel:
         self._buffer_limit = buffer
         self._decoder = FrameDecoder(limit)
         self._inbox: deque[dict[str, Any]] = deque()
-        self._outgoing: deque[memoryview] = deque()
+        self._outgoing: deque[tuple[memoryview, int | None]] = deque()
         self._waiting = 0
         self._more = anyio.Event()
         self._closed = False
@@ -66,12 +85,18 @@ class Channel:
 
         Raises `Unserializable`, `FrameTooLarge`, `ChannelFull` or `ChannelClosed`; then nothing was sent.
         """
-        data = encode_frame(message, limit=self._limit)
+        payload = encode_payload(message, limit=self._limit)
         if self._closed:
             raise ChannelClosed("the channel is closed")
-        if self._waiting and self._waiting + len(data) > self._buffer_limit:
+        if self._waiting and self._waiting + len(payload) > self._buffer_limit:
             raise ChannelFull(f"{self._waiting} bytes wait to be read by the other side already")
-        self._outgoing.append(memoryview(data))
+        memory: int | None = None
+        if _IN_MEMORY and len(payload) >= wire.MEMORY_THRESHOLD:
+            memory = _memory_file(payload)
+            data = wire.HEADER.pack(wire.IN_MEMORY | len(payload))
+        else:
+            data = wire.HEADER.pack(len(payload)) + payload
+        self._outgoing.append((memoryview(data), memory))
         self._waiting += len(data)
         self._write()
         if self._outgoing:
@@ -102,7 +127,7 @@ class Channel:
         while not self._inbox:
             self._decoder.raise_if_broken()
             try:
-                data = self._sock.recv(_CHUNK)
+                data, ancillary, _, _ = self._sock.recvmsg(_CHUNK, _ANCILLARY, _RECEIVE_FLAGS)
             except BlockingIOError:
                 waited = True
                 try:
@@ -118,6 +143,9 @@ class Channel:
                 half = self._decoder.pending > 0
                 where = "in the middle of a message" if half else "between messages"
                 raise ChannelClosed(f"the worker closed its end {where}", half_frame=half)
+            for level, kind, content in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    self._decoder.take_descriptors(array.array("i", content))
             self.received_bytes += len(data)
             self._inbox += self._decoder.feed(data)
         message = self._inbox.popleft()
@@ -130,8 +158,8 @@ class Channel:
         if self._closed:
             return
         self._closed = True
-        self._outgoing.clear()
-        self._waiting = 0
+        self._forget_outgoing()
+        self._decoder.close()
         self._more.set()
         anyio.notify_closing(self._sock)
         self._sock.close()
@@ -139,19 +167,31 @@ class Channel:
     def _write(self) -> None:
         outgoing = self._outgoing
         while outgoing:
+            data, memory = outgoing[0]
             try:
-                sent = self._sock.send(outgoing[0])
+                sent = self._sock.send(data) if memory is None else self._send_with(data, memory)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:  # the other side is gone; receive() meets the same and reports it
-                outgoing.clear()
-                self._waiting = 0
+                self._forget_outgoing()
                 return
+            if memory is not None:  # descriptors go with the first byte
+                os.close(memory)
             self._waiting -= sent
-            if sent == len(outgoing[0]):
+            if sent == len(data):
                 outgoing.popleft()
             else:
-                outgoing[0] = outgoing[0][sent:]
+                outgoing[0] = data[sent:], None
+
+    def _send_with(self, data: memoryview, memory: int) -> int:
+        return self._sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [memory]))])
+
+    def _forget_outgoing(self) -> None:
+        for _, memory in self._outgoing:
+            if memory is not None:
+                os.close(memory)
+        self._outgoing.clear()
+        self._waiting = 0
 
     async def _let_others_run(self, message: dict[str, Any]) -> None:
         """A worker that floods the channel must not starve the event loop, and a cancellation here must not lose

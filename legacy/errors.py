@@ -11,18 +11,29 @@
     ├── RemoteError              the program raised an exception inside the worker
     ├── UnknownProgram           the pool was not configured with a program of that name
     ├── LegacyTimeout            the time that the request was given is over
-    ├── PoolOverloaded           the queue is full
+    ├── RequestCancelled         the request was interrupted before it had a result
+    ├── PoolOverloaded           the queue is full, or the request was shed to make room
+    ├── CircuitOpen              the program has crashed too many workers lately and is not given to them for a while
+    ├── SessionError
+    │   ├── UnknownSession       no session of that name: never made, closed, or unused for too long
+    │   ├── SessionBusy          affinity "fail", and the session's worker is not idle
+    │   ├── SessionLost          the worker that held the session's state is gone, and it was not to be replayed
+    │   └── SessionLimit         as many sessions, or programs of one, as the pool allows
     └── PoolUnavailable          no worker can serve, and none is about to
 
-Each carries its facts as attributes. None carries payloads of requests in its message, except `RemoteError`, whose
-text is the program's own.
+Each says by `retriable` whether the same request may succeed later or elsewhere *and* cannot have had effects already, so
+that repeating it is safe. Each carries its facts as attributes. None carries payloads of requests in its message, except
+`RemoteError`, whose text is the program's own.
 """
 
 from __future__ import annotations
 
 import signal as signals
+from typing import Literal
 
 __all__ = [
+    "CircuitOpen",
+    "CrashKind",
     "FrameTooLarge",
     "LegacyError",
     "LegacyTimeout",
@@ -32,7 +43,13 @@ __all__ = [
     "PoolUnavailable",
     "ProtocolError",
     "RemoteError",
+    "RequestCancelled",
+    "SessionBusy",
+    "SessionError",
+    "SessionLimit",
+    "SessionLost",
     "UnknownProgram",
+    "UnknownSession",
     "Unserializable",
     "WorkerCrashed",
     "WorkerStartFailed",
@@ -41,6 +58,9 @@ __all__ = [
 
 class LegacyError(Exception):
     """Base of all errors of this room."""
+
+    retriable: bool = False
+    """True: the same request may succeed later, and repeating it is safe."""
 
 
 class MissingLegacy(LegacyError):
@@ -95,11 +115,13 @@ class WorkerCrashed(LegacyError):
         self.worker = worker
         self.incarnation = incarnation
         self.returncode = returncode
+        self.retriable = not maybe_started
         self.signal = _signal_of(returncode)
         self.exit_code = returncode if returncode is not None and returncode >= 0 else None
         self.maybe_started = maybe_started
         self.reason = reason or self._end()
         self.log = log
+        self.kind: CrashKind = crash_kind(returncode, reason)
         doubt = "; the request may have run" if maybe_started else ""
         super().__init__(f"{worker} (incarnation {incarnation}) crashed: {self.reason}{doubt}{_quoted(log)}")
 
@@ -122,6 +144,27 @@ class WorkerCrashed(LegacyError):
         )
 
 
+CrashKind = Literal["signal", "exit", "out_of_memory", "silent", "protocol", "host_gone", "not_ready", "unknown"]
+"""How a worker ended. signal: somebody's or its own (see `signal`). exit: it left by itself (see `exit_code`).
+out_of_memory: SIGKILL that was not ours, while the kernel counted an out-of-memory kill. silent: it stopped answering and
+was killed by us. protocol: it wrote garbage. host_gone: it lost its channel. not_ready: it ended before it took a request."""
+
+_EXIT_KINDS: dict[int, CrashKind] = {81: "host_gone", 82: "protocol", 83: "not_ready"}
+
+
+def crash_kind(returncode: int | None, reason: str) -> CrashKind:
+    """The class of an end, from its status and from what we did about it."""
+    if "silent" in reason:
+        return "silent"
+    if "memory" in reason:
+        return "out_of_memory"
+    if "not ready" in reason:
+        return "not_ready"
+    if returncode is None:
+        return "unknown"
+    return "signal" if returncode < 0 else _EXIT_KINDS.get(returncode, "exit")
+
+
 class PoisonRequest(WorkerCrashed):
     """A request was in a worker's hands at `kills` crashes in a row.
 
@@ -138,6 +181,7 @@ class PoisonRequest(WorkerCrashed):
             log=crash.log,
         )
         self.kills = kills
+        self.retriable = False
 
 
 class ProtocolError(LegacyError):
@@ -165,11 +209,21 @@ class RemoteError(LegacyError):
     """The program raised. `type_name` and `module` name the exception's class, `remote_traceback` is the worker's.
 
     `retriable` is dspy's own verdict (a rate limit, a timeout or an outage of the provider): the same request may
-    succeed later. The pool itself does not repeat it, since dspy already did.
+    succeed later. The pool itself does not repeat it, since dspy already did. `log` is the last that the worker printed.
     """
 
-    def __init__(self, *, type_name: str, module: str, message: str, remote_traceback: str, retriable: bool) -> None:
+    def __init__(
+        self,
+        *,
+        type_name: str,
+        module: str,
+        message: str,
+        remote_traceback: str,
+        retriable: bool,
+        log: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(f"{module}.{type_name}: {message}")
+        self.log = log
         self.type_name = type_name
         self.module = module
         self.message = message
@@ -201,13 +255,89 @@ class LegacyTimeout(LegacyError):
 
 
 class PoolOverloaded(LegacyError):
-    """As many requests as the queue holds are already waiting. Try again later, or add workers."""
+    """As many requests as the queue holds are already waiting. Try again later, or add workers.
 
-    def __init__(self, waiting: int) -> None:
+    `shed`: this one had waited longest, and was refused to make room for a newer one.
+    """
+
+    retriable = True
+
+    def __init__(self, waiting: int, *, shed: bool = False) -> None:
+        what = "this request waited longest and made room for a newer one" if shed else "the queue is full"
         super().__init__(
-            f"{waiting} requests are waiting already and the queue is full; slow down, or raise `workers` or `queue`"
+            f"{waiting} requests are waiting already and {what}; slow down, or raise `workers` or `queue`"
         )
         self.waiting = waiting
+        self.shed = shed
+
+
+class RequestCancelled(LegacyError):
+    """The program was interrupted at the host's wish. Callers see it only if they asked for the interruption."""
+
+    def __init__(self, program: str, *, started: bool) -> None:
+        super().__init__(f"{program!r} was cancelled {'while it ran' if started else 'before it began'}")
+        self.program = program
+        self.started = started
+
+
+class CircuitOpen(LegacyError):
+    """`program` has crashed workers, or run out of time, too often lately. Nothing was run.
+
+    `retry_after`: seconds until the next request is let through to try.
+    """
+
+    retriable = True
+
+    def __init__(self, program: str, retry_after: float) -> None:
+        super().__init__(
+            f"{program!r} has crashed too many workers lately; the next attempt is allowed in {retry_after:.1f} s"
+        )
+        self.program = program
+        self.retry_after = retry_after
+
+
+class SessionError(LegacyError):
+    """Base of what has to do with sessions. `session` is its name."""
+
+    def __init__(self, session: str, text: str) -> None:
+        super().__init__(text)
+        self.session = session
+
+
+class UnknownSession(SessionError):
+    """No session of that name: it was never opened, was closed, or was not used for longer than `ttl`."""
+
+    def __init__(self, session: str) -> None:
+        super().__init__(session, f"there is no session {session!r}: open it, or open it again if it has expired")
+
+
+class SessionBusy(SessionError):
+    """The session's affinity is "fail" and its worker has something else in hand. Nothing was run."""
+
+    retriable = True
+
+    def __init__(self, session: str, worker: str) -> None:
+        super().__init__(session, f"session {session!r} is bound to {worker}, which is busy")
+        self.worker = worker
+
+
+class SessionLost(SessionError):
+    """The worker that held the session is gone and the session says that it must not be replayed. Nothing was run.
+
+    The loss is told once; the session then goes on in another worker, without what the old one remembered.
+    """
+
+    def __init__(self, session: str, incarnation: str) -> None:
+        super().__init__(session, f"session {session!r} lost what it had in worker incarnation {incarnation}")
+        self.incarnation = incarnation
+
+
+class SessionLimit(SessionError):
+    """The pool holds as many sessions as it may, or the session has as many programs."""
+
+    def __init__(self, session: str, what: str, limit: int) -> None:
+        super().__init__(session, f"session {session!r}: {limit} {what} are the limit; close some, or raise it")
+        self.limit = limit
 
 
 class PoolUnavailable(LegacyError):

@@ -5,102 +5,73 @@
     result = await pool.within(30).call(LegacyPool.run, "qa", {"question": "Why?"})
     result.values["answer"]
 
-Requests wait in one bounded queue, first come first served, and go to workers one at a time. The caller's deadline is
-the request's: when the caller goes away (it was cancelled, its time is over), a waiting request is dropped, and a
-running one has its worker killed and replaced, since nothing else stops Python code that does not want to stop.
+Requests wait in one bounded queue, first come first served. The caller's deadline is the request's: when the caller goes
+away (it was cancelled, its time is over), a waiting request is dropped, and a running one is interrupted; a program that
+does not let itself be interrupted has its worker killed and replaced.
 
-When a worker crashes under a request, the request is given to another only if repeating it is safe: its program was
-declared `idempotent` (or the call says so), or no byte of it had been sent. A request that was at `max_kills` crashes
-is refused as poison. Errors that the program raised are the caller's: they cost no worker and are not repeated here.
+When a worker crashes under a request, the request is given to another only if repeating it is safe: it had provably not
+begun, or its program was declared `idempotent` (or the call says so), no piece of its answer was streamed, and the budget
+for repetitions allows it. A request that was at `max_kills` crashes is refused as poison, and so are equal ones for a while.
+A program that keeps crashing workers is refused by its breaker. Errors that the program raised are the caller's: they cost
+no worker, trip no breaker, and are not repeated here.
 
-Events, besides those of `worker_actor`, each with `request` (a number) and `program` where not said otherwise:
+Events, besides those of `worker_actor` and `warden_actor`; with `request` (a number) and `program` where not said otherwise:
 
     legacy.request.started     worker                     given to a worker
     legacy.request.retried     worker, kills              given to another worker after a crash
-    legacy.request.poisoned    kills                      refused: it was at too many crashes
+    legacy.request.poisoned    kills                      refused: it, or its like, was at too many crashes
     legacy.request.abandoned   running                    its caller went away
     legacy.request.rejected    program, waiting           the queue was full (no number: it was never accepted)
+    legacy.request.shed        waiting                    refused to make room for a newer one
     legacy.reply.late          request, worker            an answer that nobody waits for any more; dropped
+    legacy.circuit.changed     program, state             a breaker opened or closed
+    legacy.session.opened      session
+    legacy.session.closed      session, expired
+    legacy.session.lost        session, incarnation       its worker is gone; it is replayed, or its user is told
+    legacy.pool.scaled         worker, active, step       one worker more or less
 """
 
 from __future__ import annotations
 
-import itertools
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
-from ..runtime import Actor, Down, Monitor, Ref, Refuse, Reply, Timer
+from ..runtime import Actor, Down, Ref, Refuse, Reply, Timer
+from .admission import Admission
+from .crew import Crew
+from .dispatch import Dispatcher
 from .errors import (
     LegacyError,
     LegacyTimeout,
     MissingLegacy,
-    PoisonRequest,
     PoolOverloaded,
     PoolUnavailable,
+    SessionError,
+    SessionLost,
     UnknownProgram,
     WorkerCrashed,
 )
-from .messages import Assignment, Finished, RunOutcome, WorkerGaveUp, WorkerReady
-from .results import LegacyResult, PoolStatistics, WorkerStatistics
-from .specs import LMSettings, PoolOptions, worker_names
-from .worker_actor import WorkerActor, crash_of
+from .messages import (
+    Finished,
+    Released,
+    ReplacementReady,
+    RunOutcome,
+    Streaming,
+    WorkerGaveUp,
+    WorkerOrphaned,
+    WorkerReady,
+)
+from .outcomes import crash_of
+from .policies import Affinity
+from .queueing import RequestQueue
+from .requests import Request, Seat
+from .results import LegacyResult, PoolStatistics, plain
+from .slots import Slots
+from .specs import LMSettings, PoolOptions, Program
+from .worker_actor import WorkerActor
 
 __all__ = ["LegacyPool"]
-
-_numbers = itertools.count(1)
-
-
-class _Request:
-    """A request from acceptance to answer."""
-
-    __slots__ = (
-        "attempts", "expiry", "idempotent", "inputs", "kills", "lm", "number", "program", "reply", "seat", "since",
-        "timeout",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        program: str,
-        inputs: Mapping[str, object],
-        *,
-        lm: LMSettings | None,
-        idempotent: bool,
-        reply: Reply,
-        since: float,
-        timeout: float | None,
-    ) -> None:
-        self.number = next(_numbers)
-        self.program = program
-        self.inputs = inputs
-        self.lm = lm
-        self.idempotent = idempotent
-        self.reply = reply
-        self.since = since
-        self.timeout = timeout
-        self.expiry: Timer | None = None
-        self.seat: _Seat | None = None
-        self.attempts = 0
-        self.kills = 0
-
-
-class _Seat:
-    """A worker as the pool sees it."""
-
-    __slots__ = ("dspy", "failures", "incarnation", "monitor", "ready", "ref", "request", "requests", "worker")
-
-    def __init__(self, worker: str, ref: Ref[WorkerActor], monitor: Monitor) -> None:
-        self.worker = worker
-        self.ref = ref
-        self.monitor = monitor
-        self.incarnation = ""
-        self.dspy = ""
-        self.ready = False
-        """Loaded, as far as the pool was told; with no request it is idle."""
-        self.request: _Request | None = None
-        self.requests = 0
-        self.failures = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +84,27 @@ class _Expired:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    timer: int
+
+
 class LegacyPool(Actor):
     """See the module. `tree` starts it with its workers; `name` is that tree's."""
 
-    def __init__(self, options: PoolOptions, *, name: str) -> None:
+    def __init__(self, options: PoolOptions, *, name: str, slots: Slots | None = None) -> None:
         self._options = options
         self._name = name
-        self._requests: dict[int, _Request] = {}
+        self._slots = slots or Slots(name, options)
+        self._requests: dict[int, Request] = {}
         """Accepted and not answered."""
-        self._queue: OrderedDict[int, _Request] = OrderedDict()
-        self._seats: dict[str, _Seat] = {}
-        self._idle: OrderedDict[str, _Seat] = OrderedDict()
-        self._given_up: dict[str, WorkerGaveUp] = {}
+        self._queue = RequestQueue(options.queue, options.overflow)
         self._hoping: list[tuple[int, Reply]] = []
-        self._accepted = self._completed = self._failed = self._retried = 0
+        self._draining = False
+        self._drained: list[Reply] = []
+        self._tick_number = 0
+        self._tick: Timer | None = None
+        self._accepted = self._completed = self._failed = self._retried = self._shed = 0
         self._rejected = self._abandoned = self._late = 0
 
     # --- messages ---------------------------------------------------------------------------------------------------
@@ -139,49 +117,123 @@ class LegacyPool(Actor):
         lm: LMSettings | None = None,
         idempotent: bool | None = None,
         timeout: float | None = None,
+        session: str | None = None,
+        streaming: Streaming | None = None,
     ) -> LegacyResult:
         """Runs `program` on `inputs` in some worker. The deadline of the call is the request's, see the module.
 
-        `lm` replaces the pool's, `idempotent` the program's declaration. `timeout` in seconds ends the request
-        earlier than the call's deadline would, with `LegacyTimeout`.
+        `lm` replaces the session's and the pool's, `idempotent` the program's declaration. `timeout` in seconds ends the
+        request earlier than the call's deadline would, with `LegacyTimeout`. `streaming`: see `streams.open_stream`.
 
-        Refuses with `UnknownProgram`, `PoolOverloaded`, `MissingLegacy` or `PoolUnavailable` at once; with
-        `RemoteError`, `FrameTooLarge`, `Unserializable`, `WorkerCrashed`, `PoisonRequest` or `LegacyTimeout` later.
+        Refuses with `UnknownProgram`, `UnknownSession`, `PoolOverloaded`, `PoisonRequest`, `CircuitOpen`, `MissingLegacy`
+        or `PoolUnavailable` at once; with `RemoteError`, `FrameTooLarge`, `Unserializable`, `WorkerCrashed`,
+        `PoisonRequest`, `SessionBusy`, `SessionLost` or `LegacyTimeout` later.
         """
-        declared = self._options.programs.get(program)
-        if declared is None:
-            raise Refuse(UnknownProgram(program, tuple(self._options.programs)))
-        self._refuse_if_hopeless()
-        if not self._idle and len(self._queue) >= self._options.queue:
-            self._rejected += 1
-            self.rt.events.emit("legacy.request.rejected", program=program, waiting=len(self._queue))
-            raise Refuse(PoolOverloaded(len(self._queue)))
-        request = _Request(
+        if self._draining:
+            raise Refuse(PoolUnavailable("the pool is draining and takes no more requests"))
+        try:
+            known = self._admission.session(session)
+            declared = known.programs.get(program) if known is not None else None
+            declared = declared or self._options.programs.get(program)
+            if declared is None:
+                raise UnknownProgram(program, (*self._options.programs, *(known.programs if known else ())))
+            self._fail_if_hopeless()
+            mark = self._admission.mark(program, inputs)
+            self._fail_if_full(program)
+            permit = self._admission.permit(program)
+        except LegacyError as error:
+            raise Refuse(error) from None
+        chosen = lm or (known.lm if known is not None else None) or self._options.lm
+        request = Request(
             program,
             inputs,
-            lm=lm if lm is not None else self._options.lm,
+            lm=chosen,
             idempotent=declared.idempotent if idempotent is None else idempotent,
             reply=self.defer(),
             since=self.rt.now(),
             timeout=timeout,
+            session=session,
+            streaming=streaming,
+            fingerprint=mark,
         )
+        request.permit = permit
         ref, number = self.ref, request.number
         request.reply.on_abandoned(lambda: ref.send(_Abandoned(number)) if number in self._requests else None)
         if timeout is not None:
             request.expiry = self.send_after(timeout, ref, _Expired(number))
         self._accepted += 1
         self._requests[number] = request
-        self._queue[number] = request
-        self._dispatch()
+        shed = self._queue.shed()
+        self._queue.add(request)
+        if shed is not None:
+            self._shed += 1
+            self.rt.events.emit(
+                "legacy.request.shed", request=shed.number, program=shed.program, waiting=len(self._queue)
+            )
+            self._answer(shed, PoolOverloaded(len(self._queue), shed=True))
+        self._dispatcher.dispatch()
         return cast("LegacyResult", None)  # the reply is deferred
+
+    def open_session(
+        self,
+        session: str,
+        programs: Mapping[str, Program] | None = None,
+        *,
+        lm: LMSettings | None = None,
+        affinity: Affinity = "hint",
+        on_loss: Literal["replay", "fail"] = "replay",
+    ) -> None:
+        """Opens a session, whole or not at all. `programs` are its own, under names that may hide the pool's.
+
+        `affinity`: see `policies.Affinity`. `on_loss`: when its worker dies, "replay" gives programs and settings to the next
+        one and goes on; "fail" tells the next request `SessionLost` first. Refuses with `SessionLimit`, ValueError.
+        """
+        self._admission.expire_sessions()
+        try:
+            self._admission.sessions.open(
+                session, programs or {}, self.rt.now(), lm=lm, affinity=affinity, on_loss=on_loss
+            )
+        except (SessionError, ValueError) as error:
+            raise Refuse(error) from None
+        self.rt.events.emit("legacy.session.opened", session=session)
+
+    def define(self, session: str, program: str, spec: Program) -> None:
+        """Adds a program to a session or replaces it; workers load the new one at its next request.
+
+        Refuses with `UnknownSession`, `SessionLimit`.
+        """
+        self._admission.expire_sessions()
+        try:
+            self._admission.sessions.define(session, program, spec, self.rt.now())
+        except SessionError as error:
+            raise Refuse(error) from None
+
+    def close_session(self, session: str) -> bool:
+        """Forgets a session; what runs for it goes on. False: there was none."""
+        closed = self._admission.sessions.close(session)
+        if closed:
+            self.rt.events.emit("legacy.session.closed", session=session, expired=False)
+        return closed
+
+    def drain(self) -> None:
+        """Takes no more requests (they are refused with `PoolUnavailable`) and returns when those accepted are answered.
+
+        There is no way back: stop the pool's supervisor then; it returns when all of its processes are gone.
+        """
+        self._draining = True
+        if self._requests:
+            self._drained.append(self.defer())
 
     def wait_ready(self, workers: int = 1) -> int:
         """Waits until so many workers have loaded dspy, and returns how many have.
 
         Refuses with `MissingLegacy` or `PoolUnavailable` when all have given up.
         """
-        self._refuse_if_hopeless()
-        ready = self._ready()
+        try:
+            self._fail_if_hopeless()
+        except LegacyError as error:
+            raise Refuse(error) from None
+        ready = self._crew.ready
         if ready < workers:
             self._hoping.append((workers, self.defer()))
         return ready
@@ -189,19 +241,9 @@ class LegacyPool(Actor):
     def statistics(self) -> PoolStatistics:
         """What the pool holds and has done. Costs nothing but a message."""
         return PoolStatistics(
-            workers=tuple(
-                WorkerStatistics(
-                    seat.worker,
-                    seat.incarnation,
-                    seat.dspy,
-                    "replacing" if not seat.ready else "idle" if seat.request is None else "busy",
-                    seat.requests,
-                    seat.failures,
-                )
-                for seat in self._seats.values()
-            ),
+            workers=self._crew.statistics(),
             waiting=len(self._queue),
-            running=sum(seat.request is not None for seat in self._seats.values()),
+            running=sum(request.seat is not None for request in self._requests.values()),
             accepted=self._accepted,
             completed=self._completed,
             failed=self._failed,
@@ -209,164 +251,192 @@ class LegacyPool(Actor):
             rejected=self._rejected,
             abandoned=self._abandoned,
             late=self._late,
+            start="fork" if self._slots.forks else "spawn",
+            active=len(self._slots.active),
+            sessions=len(self._admission.sessions),
+            quarantined=self._admission.quarantined,
+            open_circuits=self._admission.open_circuits(),
+            recycled=self._crew.recycled,
+            shed=self._shed,
         )
 
     def tree_detail(self) -> str:
         """See `Actor.tree_detail`."""
-        return f"{self._ready()} of {self._options.workers} workers ready, {len(self._queue)} waiting"
+        return f"{self._crew.ready} of {len(self._slots.active)} workers ready, {len(self._queue)} waiting"
 
     # --- callbacks --------------------------------------------------------------------------------------------------
 
     async def init(self) -> None:
-        # After a crash of the pool its workers are still there: they are asked to announce themselves.
-        for worker in worker_names(self._name, self._options):
-            ref = self.rt.whereis(worker)
-            if ref is not None:
-                ref.cast(WorkerActor.report)
+        self._admission = Admission(self.rt, self._options)
+        self._crew = Crew(self.rt, self._name, self._options, self._slots, monitor=self.monitor, leave=self._left)
+        self._dispatcher = Dispatcher(
+            self.rt,
+            self._options,
+            self._queue,
+            self._crew,
+            self._admission.sessions,
+            pool=cast("Ref[object]", self.ref),
+            refuse=self._answer,
+        )
+        self._crew.call_roll()
+        self._next_tick()
 
     async def handle_info(self, message: Any) -> None:
         match message:
-            case WorkerReady():
-                self._worker_ready(message)
             case Finished():
                 self._finished(message)
+            case WorkerReady():
+                self._worker_ready(message)
             case Down():
-                self._worker_down(message)
+                seat = self._crew.find(message.monitor)
+                if seat is not None:
+                    self._crew.remove(seat, message.reason)
             case _Abandoned():
                 self._drop(message.number, None)
             case _Expired():
                 self._expire(message.number)
+            case Released():
+                self._released(message)
             case WorkerGaveUp():
                 self._worker_gave_up(message)
+            case ReplacementReady():
+                self._crew.replacement_ready(message)
+            case WorkerOrphaned():
+                seat = self._crew.seats.get(message.worker)
+                if seat is not None and seat.incarnation == message.incarnation:
+                    seat.orphaned = True
+                    self._crew.look_after(seat)
+            case _Tick():
+                self._ticked(message)
             case _:
                 await super().handle_info(message)
+
+    def _next_tick(self) -> None:
+        self._tick_number += 1
+        self._tick = self.send_after(self._options.scaling.period, self.ref, _Tick(self._tick_number))
+
+    def _ticked(self, tick: _Tick) -> None:
+        if tick.timer != self._tick_number:
+            return
+        oldest = self._queue.oldest_since()
+        self._crew.tick(None if oldest is None else self.rt.now() - oldest)
+        self._admission.expire_sessions()
+        self._next_tick()
 
     # --- workers ----------------------------------------------------------------------------------------------------
 
     def _worker_ready(self, message: WorkerReady) -> None:
-        seat = self._seats.get(message.worker)
-        if seat is None or seat.ref != message.ref:
-            if seat is not None:
-                self._leave(seat, f"replaced by incarnation {message.incarnation}")
-            if not message.ref.alive:
-                return  # it announced itself and died; the next one announces itself too
-            ref = cast("Ref[WorkerActor]", message.ref)
-            seat = self._seats[message.worker] = _Seat(message.worker, ref, self.monitor(ref))
-        if seat.incarnation != message.incarnation:
-            seat.incarnation, seat.dspy = message.incarnation, message.dspy
-            seat.requests = seat.failures = 0
-        self._given_up.pop(message.worker, None)
-        seat.ready = True
-        if seat.request is None:
-            self._idle[seat.worker] = seat
-        for hope in [hope for hope in self._hoping if hope[0] <= self._ready()]:
+        if self._crew.arrived(message) is None:
+            return
+        for hope in [hope for hope in self._hoping if hope[0] <= self._crew.ready]:
             self._hoping.remove(hope)
-            hope[1].send(self._ready())
-        self._dispatch()
+            hope[1].send(self._crew.ready)
+        self._dispatcher.dispatch()
 
     def _worker_gave_up(self, message: WorkerGaveUp) -> None:
-        self._given_up[message.worker] = message
+        self._crew.given_up[message.worker] = message
         try:
-            self._refuse_if_hopeless()
-        except Refuse as refusal:
+            self._fail_if_hopeless()
+        except LegacyError as error:
             hoping, self._hoping = self._hoping, []
             for _, reply in hoping:
-                reply.refuse(refusal.error)
-            for request in tuple(self._queue.values()):
-                self._answer(request, cast("LegacyError", refusal.error))
+                reply.refuse(error)
+            for request in self._queue:
+                self._answer(request, error)
 
-    def _worker_down(self, message: Down) -> None:
-        seat = next((seat for seat in self._seats.values() if seat.monitor is message.monitor), None)
-        if seat is not None:
-            self._leave(seat, message.reason)
+    def _left(self, seat: Seat, reason: object) -> None:
+        """A process is gone, and perhaps requests with it. Only the first of them can have begun."""
+        held, incarnation = list(seat.held.values()), seat.incarnation
+        seat.held.clear()
+        seat.ready = False
+        for session in self._admission.sessions.incarnation_gone(incarnation):
+            self.rt.events.emit("legacy.session.lost", session=session.name, incarnation=incarnation)
+        crash = crash_of(reason, seat.worker, incarnation)
+        for position, request in enumerate(held):
+            if request is not None:
+                maybe = crash if position == 0 else crash.about_request(maybe_started=False)
+                self._crashed_under(request, maybe)
 
-    def _leave(self, seat: _Seat, reason: object) -> None:
-        """A worker is gone, and perhaps a request with it."""
-        self._seats.pop(seat.worker, None)
-        self._idle.pop(seat.worker, None)
-        request, seat.request = seat.request, None
-        if request is not None:
-            self._crashed_under(request, crash_of(reason, seat.worker, seat.incarnation))
-
-    def _refuse_if_hopeless(self) -> None:
-        if len(self._given_up) < self._options.workers:
-            return
-        error = next(iter(self._given_up.values())).error
+    def _fail_if_hopeless(self) -> None:
+        """Raises `MissingLegacy` or `PoolUnavailable` when all workers have given up."""
+        error = self._crew.hopeless()
         if isinstance(error, MissingLegacy):
-            raise Refuse(error)
-        unavailable = PoolUnavailable(str(error))
-        unavailable.__cause__ = error
-        raise Refuse(unavailable)
+            raise error
+        if error is not None:
+            raise PoolUnavailable(str(error)) from error
 
-    def _ready(self) -> int:
-        return sum(seat.ready for seat in self._seats.values())
+    def _fail_if_full(self, program: str) -> None:
+        if not self._queue.refuses:
+            return
+        if any(seat.room(self._options.max_in_flight) > 0 for seat in self._crew.seats.values()):
+            return
+        self._rejected += 1
+        self.rt.events.emit("legacy.request.rejected", program=program, waiting=len(self._queue))
+        raise PoolOverloaded(len(self._queue))
 
-    # --- requests ---------------------------------------------------------------------------------------------------
-
-    def _dispatch(self) -> None:
-        while self._queue and self._idle:
-            _, request = self._queue.popitem(last=False)
-            _, seat = self._idle.popitem(last=False)
-            request.attempts += 1
-            request.seat, seat.request = seat, request
-            seat.requests += 1
-            self.rt.events.emit(
-                "legacy.request.started", request=request.number, program=request.program, worker=seat.worker
-            )
-            me = cast("Ref[object]", self.ref)
-            seat.ref.cast(
-                WorkerActor.execute, Assignment(request.number, request.program, request.inputs, request.lm, me)
-            )
+    # --- answers ----------------------------------------------------------------------------------------------------
 
     def _finished(self, message: Finished) -> None:
-        seat = self._seats.get(message.worker)
+        seat = self._crew.seats.get(message.worker)
         request = self._requests.get(message.number)
-        if request is None or seat is None or request.seat is not seat:
-            # Its caller has gone. The worker was told to abandon it, found nothing to abandon, and announces itself.
+        if seat is None or request is None or request.seat is not seat:
+            # Its caller has gone. The worker was told to abandon it, found nothing to abandon, and serves on.
             self._late += 1
+            if seat is not None and seat.incarnation == message.incarnation:
+                self._vacated(seat, message.number)
             self.rt.events.emit("legacy.reply.late", request=message.number, worker=message.worker)
+            self._dispatcher.dispatch()
             return
-        request.seat = seat.request = None
+        request.seat = None
         outcome = message.outcome
         if isinstance(outcome, WorkerCrashed):
-            seat.ready = False  # it was not ready for a request; it announces itself when it is
+            seat.held.pop(message.number, None)
+            if message.incarnation != seat.incarnation or not seat.held:
+                seat.ready = False  # it was not ready for a request; it announces itself when it is
             self._crashed_under(request, outcome)
             return
-        self._idle[seat.worker] = seat
-        if isinstance(outcome, LegacyError):
-            seat.failures += 1
-            self._answer(request, outcome)
-        else:
+        if isinstance(outcome, RunOutcome):
+            seat.rss_bytes = outcome.rss_bytes or seat.rss_bytes
             self._answer(request, self._result(request, outcome, message))
-        self._dispatch()
+        else:
+            seat.failures += 1
+            if isinstance(outcome, SessionLost) and request.session is not None:
+                seat.untold(request.session)
+            self._answer(request, outcome)
+        self._vacated(seat, message.number)
+        self._dispatcher.dispatch()
 
-    def _result(self, request: _Request, outcome: RunOutcome, message: Finished) -> LegacyResult:
+    def _released(self, message: Released) -> None:
+        seat = self._crew.seats.get(message.worker)
+        if seat is not None and seat.incarnation == message.incarnation:
+            self._vacated(seat, message.number)
+            self._dispatcher.dispatch()
+
+    def _vacated(self, seat: Seat, number: int) -> None:
+        seat.held.pop(number, None)
+        if not seat.held:
+            seat.idle_since = self.rt.now()
+        self._crew.look_after(seat)
+
+    def _result(self, request: Request, outcome: RunOutcome, message: Finished) -> LegacyResult:
         return LegacyResult(
-            values=outcome.values,
-            usage=outcome.usage,
+            values=plain(outcome.values),
+            usage=plain(outcome.usage),
             latency_s=self.rt.now() - request.since,
             run_s=outcome.run_s,
             worker=message.worker,
             incarnation=message.incarnation,
             attempts=request.attempts,
+            typed=outcome.values,
         )
 
-    def _crashed_under(self, request: _Request, crash: WorkerCrashed) -> None:
-        """Decides whether a request goes on after its worker crashed."""
+    def _crashed_under(self, request: Request, crash: WorkerCrashed) -> None:
+        """Goes on with a request after its worker crashed, or tells its caller."""
         request.seat = None
-        if crash.maybe_started:
-            request.kills += 1
-            if request.kills >= self._options.max_kills and request.idempotent:
-                self.rt.events.emit(
-                    "legacy.request.poisoned", request=request.number, program=request.program, kills=request.kills
-                )
-                poison = PoisonRequest(crash, kills=request.kills)
-                poison.__cause__ = crash
-                self._answer(request, poison)
-                return
-            if not request.idempotent:
-                self._answer(request, crash)
-                return
+        refused = self._admission.try_again(request, crash)
+        if refused is not None:
+            self._answer(request, refused)
+            return
         self._retried += 1
         self.rt.events.emit(
             "legacy.request.retried",
@@ -375,21 +445,29 @@ class LegacyPool(Actor):
             worker=crash.worker,
             kills=request.kills,
         )
-        self._queue[request.number] = request
-        self._queue.move_to_end(request.number, last=False)  # it has waited already
-        self._dispatch()
+        self._queue.add(request, first=True)  # it has waited already
+        self._dispatcher.dispatch()
 
-    def _answer(self, request: _Request, answer: LegacyResult | LegacyError) -> None:
+    def _answer(self, request: Request, answer: LegacyResult | LegacyError) -> None:
         del self._requests[request.number]
-        self._queue.pop(request.number, None)
+        self._queue.remove(request)
         if request.expiry is not None:
             request.expiry.cancel()
         if isinstance(answer, LegacyError):
             self._failed += 1
+            self._admission.settle(request, answer)
             request.reply.refuse(answer)
         else:
             self._completed += 1
+            self._admission.settle(request, None)
             request.reply.send(answer)
+        self._look_drained()
+
+    def _look_drained(self) -> None:
+        if self._drained and not self._requests:
+            drained, self._drained = self._drained, []
+            for reply in drained:
+                reply.send(None)
 
     def _drop(self, number: int, answer: LegacyError | None) -> None:
         """A request ends before its worker has answered: its caller has gone, or gets `answer`."""
@@ -401,16 +479,18 @@ class LegacyPool(Actor):
             self._answer(request, answer)
         else:
             del self._requests[number]
-            self._queue.pop(number, None)
+            self._queue.remove(request)
             if request.expiry is not None:
                 request.expiry.cancel()
+            self._admission.withdraw(request)
             self._abandoned += 1
             self.rt.events.emit(
                 "legacy.request.abandoned", request=number, program=request.program, running=seat is not None
             )
+            self._look_drained()
         if seat is not None:
-            seat.request = None
-            seat.ready = False
+            if number in seat.held:
+                seat.held[number] = None  # the place is taken until the worker says that it is free
             seat.ref.cast(WorkerActor.abandon, number)
 
     def _expire(self, number: int) -> None:

@@ -14,32 +14,22 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import anyio
 
-from ..runtime.os_process import OsProcessHandle, spawn_os_process
+from ..runtime.os_process import spawn_os_process
 from .channel import Channel, ChannelClosed
+from .environment import WORKER_PROGRAM, check_hello, worker_environment
 from .errors import LegacyError, MissingLegacy, ProtocolError, WorkerCrashed, WorkerStartFailed
+from .forked import ChildProcess, ForkedProcess
+from .liveness import oom_kills, runs
 from .output import WorkerOutput
+from .spawned import SpawnedProcess
 from .specs import PoolOptions
-from .worker import wire
+from .warden import Warden
 
 __all__ = ["Hello", "WorkerProcess"]
-
-_WORKER = Path(__file__).parent / "worker" / "main.py"
-
-_ONE_THREAD = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
-
-_SUPPORTED = ((2, 6), (4, 0))
-"""dspy versions that the worker's code was written for: from the first, below the second."""
 
 _LAST_WORDS = 1.0
 """Seconds for the end of a dead worker's stream to arrive: its group is dead too, so this is the kernel's time only."""
@@ -59,7 +49,7 @@ class WorkerProcess:
     """A live worker process and the channel to it. Made by `start`; end it with `close`."""
 
     def __init__(
-        self, name: str, incarnation: str, options: PoolOptions, process: OsProcessHandle, channel: Channel
+        self, name: str, incarnation: str, options: PoolOptions, process: ChildProcess, channel: Channel
     ) -> None:
         self.name = name
         self.incarnation = incarnation
@@ -71,6 +61,15 @@ class WorkerProcess:
         self._hello: Hello | None = None
         self.dspy = ""
         """Version of the dspy that `load` imported."""
+        self.forked = False
+        """Forked from a warden's template; False: started by itself, with an import of dspy of its own."""
+        self._killed = False
+        self._oom_kills = oom_kills()
+        self.load_s = math.nan
+        self.rss_bytes = 0
+        """Its own resident memory, as it last told."""
+        self.busy = False
+        """Set by the owner while a request runs: then a silent process is not taken for dead if the kernel says it runs."""
         self._end_of_stream = anyio.Event()
 
     @property
@@ -88,27 +87,19 @@ class WorkerProcess:
         return self._process.returncode
 
     @classmethod
-    async def start(cls, name: str, options: PoolOptions) -> WorkerProcess:
-        """Starts a process and returns when it has said hello; dspy is not imported yet.
+    async def start(cls, name: str, options: PoolOptions, warden: Warden | None = None) -> WorkerProcess:
+        """Has `warden` fork a process, or starts one, and returns when it has said hello; nothing is loaded yet.
 
-        Raises `MissingLegacy`, `WorkerStartFailed` or `ProtocolError`; then, and when cancelled, the process is dead.
+        Raises `MissingLegacy`, `WorkerStartFailed`, `ProtocolError` or `WardenGone`; then, and when cancelled, the
+        process is dead.
         """
         incarnation = secrets.token_hex(6)
         ours, theirs = socket.socketpair()
         try:
-            argv = [
-                options.python, "-X", "utf8", "-X", "faulthandler", options.script or str(_WORKER),
-                "--fd", str(theirs.fileno()), "--incarnation", incarnation,
-                "--host-pid", str(os.getpid()), "--frame-limit", str(options.frame_limit),
-                *(f"--import-path={path}" for path in options.import_paths),
-            ]  # fmt: skip
-            process = await spawn_os_process(
-                argv,
-                env=_environment(options),
-                pass_fds=(theirs.fileno(),),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
+            if warden is not None:
+                process: ChildProcess = await warden.fork(incarnation, theirs, frame_limit=options.frame_limit)
+            else:
+                process = await _spawn(incarnation, options, theirs)
         except BaseException as error:
             ours.close()
             if isinstance(error, OSError):
@@ -117,6 +108,7 @@ class WorkerProcess:
         finally:
             theirs.close()
         worker = cls(name, incarnation, options, process, Channel(ours, limit=options.frame_limit))
+        worker.forked = warden is not None
         try:
             worker._hello = await worker._greeted()
         except BaseException:
@@ -137,12 +129,14 @@ class WorkerProcess:
                 "programs": {name: program.as_message() for name, program in options.programs.items()},
                 "cache_dir": options.cache_dir,
                 "cache_bytes": options.cache_bytes,
+                "host_tools": options.tool_descriptions(),
             }
         )
         message = await self._expect("ready", "failed")
         if message["op"] == "ready":
             self.dspy = str(message.get("dspy"))
-            return _number(message.get("load_s"))
+            self.load_s = _number(message.get("load_s"))
+            return self.load_s
         self.output.drain()
         if message.get("missing"):
             raise MissingLegacy(options.python, str(message.get("traceback")))
@@ -182,8 +176,14 @@ class WorkerProcess:
         with anyio.move_on_after(grace):
             await self._process.wait()
 
+    def on_orphaned(self, told: Callable[[], None]) -> None:
+        """`told` is called once if the warden that forked this process is gone, or when it goes."""
+        if isinstance(self._process, ForkedProcess):
+            self._process.on_orphaned(told)
+
     def kill(self) -> None:
         """Sends SIGKILL to the worker and its process group, at once."""
+        self._killed = True
         self._process.kill()
 
     async def close(self) -> None:
@@ -197,10 +197,13 @@ class WorkerProcess:
     def crashed(self, reason: str = "", *, maybe_started: bool = False) -> WorkerCrashed:
         """The error that says how this process ended."""
         self.output.drain()
+        returncode = self._process.returncode
+        if not reason and returncode == -9 and not self._killed and oom_kills() > self._oom_kills:
+            reason = "ended by SIGKILL, and the kernel has killed for want of memory meanwhile"
         return WorkerCrashed(
             self.name,
             self.incarnation,
-            returncode=self._process.returncode,
+            returncode=returncode,
             maybe_started=maybe_started,
             reason=reason,
             log=self.output.tail(),
@@ -208,18 +211,8 @@ class WorkerProcess:
 
     async def _greeted(self) -> Hello:
         message = await self._expect("hello")
-        protocol = message.get("protocol")
-        if protocol != wire.PROTOCOL_VERSION:
-            raise WorkerStartFailed(self.name, f"it speaks protocol {protocol!r} and this is {wire.PROTOCOL_VERSION}")
-        version = message.get("dspy")
-        if version is None:
-            raise MissingLegacy(
-                self._options.python, f"ModuleNotFoundError: No module named 'dspy' in {message.get('executable')}"
-            )
-        if version and not _SUPPORTED[0] <= _release(str(version)) < _SUPPORTED[1]:
-            bounds = " up to, without, ".join(".".join(map(str, bound)) for bound in _SUPPORTED)
-            raise WorkerStartFailed(self.name, f"its dspy is {version} and the pool works with {bounds}")
-        return Hello(self.pid, str(message.get("python")), str(message.get("executable")), str(version))
+        version = check_hello(self.name, self._options, message)
+        return Hello(self.pid, str(message.get("python")), str(message.get("executable")), version)
 
     async def _expect(self, *operations: str) -> dict[str, Any]:
         """The next message, which must be one of `operations`, within the time for a start. Output is drained."""
@@ -286,13 +279,15 @@ class WorkerProcess:
         self._process.kill()
 
     async def _listen_for_life(self, end: Callable[[LegacyError], None]) -> None:
+        # An idle worker answers or is broken. One that runs a program may be in a C call that holds the GIL, where no
+        # Python code can answer: the kernel says whether it lives, and the request's deadline how long it may take.
         # Counted in pings, not read from a clock: a host that was itself suspended must not take its workers for dead.
         bearable = math.ceil(self._options.heartbeat_timeout / self._options.heartbeat)
         heard, unanswered = -1, 0
         while True:
             if self.channel.received_bytes != heard:
                 heard, unanswered = self.channel.received_bytes, 0
-            elif unanswered >= bearable:
+            elif unanswered >= bearable and not (self.busy and runs(self.pid)):
                 end(self.crashed(f"silent for {self._options.heartbeat_timeout:g} s; it was killed"))
                 return
             unanswered += 1
@@ -301,23 +296,29 @@ class WorkerProcess:
             await anyio.sleep(self._options.heartbeat)
 
 
-def _environment(options: PoolOptions) -> dict[str, str]:
-    environment = dict(os.environ if options.env is None else options.env)
-    for name in _ONE_THREAD:
-        environment[name] = "1"
-    # dspy fetches a price list of models from the network in the first request, unless told to use its own copy.
-    environment.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    return environment
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """(3, 4) of "3.4.1rc2"; () of what is no version."""
-    numbers: list[int] = []
-    for part in version.split(".")[:2]:
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
+async def _spawn(incarnation: str, options: PoolOptions, theirs: socket.socket) -> SpawnedProcess:
+    """A process of its own, which imports dspy for itself."""
+    lifeline_reader, lifeline = os.pipe()
+    try:
+        argv = [
+            options.python, "-X", "utf8", "-X", "faulthandler", options.script or str(WORKER_PROGRAM), "worker",
+            "--fd", str(theirs.fileno()), "--incarnation", incarnation, "--lifeline", str(lifeline_reader),
+            "--host-pid", str(os.getpid()), "--frame-limit", str(options.frame_limit),
+            *(f"--import-path={path}" for path in options.import_paths),
+        ]  # fmt: skip
+        handle = await spawn_os_process(
+            argv,
+            env=worker_environment(options),
+            pass_fds=(theirs.fileno(), lifeline_reader),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+    except BaseException:
+        os.close(lifeline)
+        raise
+    finally:
+        os.close(lifeline_reader)
+    return SpawnedProcess(handle, lifeline)
 
 
 def _number(value: object) -> float:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, cast
 
-__all__ = ["LegacyResult", "PoolStatistics", "WorkerStatistics"]
+from .worker.wire import Typed
+
+__all__ = ["LegacyResult", "PoolStatistics", "WorkerStatistics", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,22 @@ class LegacyResult:
     incarnation: str
     attempts: int
     """1 unless a worker crashed under it."""
+    typed: Mapping[str, object] = field(default_factory=lambda: {}, repr=False)
+    """The same fields with their types: dspy's own and pydantic models as `Typed`, arrays as `Array`. Such a value can be
+    an input again, and is then an object of its class in the worker."""
+
+
+def plain(value: object) -> Any:
+    """`value` with every `Typed` as a dict of its fields."""
+    if isinstance(value, Typed):
+        return {name: plain(item) for name, item in value.fields.items()}
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in cast("dict[object, object]", value).items()}
+    if isinstance(value, list):
+        return [plain(item) for item in cast("list[object]", value)]
+    if isinstance(value, tuple):
+        return tuple(plain(item) for item in cast("tuple[object, ...]", value))
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +55,12 @@ class WorkerStatistics:
     state: Literal["idle", "busy", "replacing"]
     requests: int
     failures: int
+    pid: int = 0
+    rss_bytes: int = 0
+    """As it last told; 0 before its first request."""
+    in_hand: int = 0
+    load_s: float = 0.0
+    """What it paid before its first request could run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +81,13 @@ class PoolStatistics:
     """Their callers went away first."""
     late: int
     """Answers of workers that nobody waited for any more."""
+    start: Literal["fork", "spawn"] = "spawn"
+    """How workers are started: forked from a warden, or each by itself."""
+    active: int = 0
+    """Workers that shall have a process now: between `workers` and `max_workers`."""
+    sessions: int = 0
+    quarantined: int = 0
+    """Different requests that have killed a worker lately."""
+    open_circuits: tuple[str, ...] = ()
+    recycled: int = 0
+    shed: int = 0

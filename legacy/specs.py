@@ -11,9 +11,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
+from .callables import HostCallable, LMServer, describe
 from .frames import DEFAULT_FRAME_LIMIT
+from .policies import BreakerPolicy, Overflow, RecyclingPolicy, RetryPolicy, ScalingPolicy, SessionPolicy
 
 __all__ = ["ImportedProgram", "LMSettings", "PoolOptions", "Program", "SignatureProgram", "worker_names"]
 
@@ -26,8 +28,10 @@ class SignatureProgram:
     """One dspy predictor around a signature string: `SignatureProgram("question -> answer")`."""
 
     signature: str
-    module: Literal["Predict", "ChainOfThought"] = "Predict"
+    module: Literal["Predict", "ChainOfThought", "ReAct"] = "Predict"
     instructions: str | None = None
+    tools: tuple[str, ...] = ()
+    """For ReAct: names in `PoolOptions.callables`. The tools run in this process, the agent in the worker."""
     state: Mapping[str, object] | None = None
     """A saved dspy state (what `program.save("x.json")` writes). An LM in it wins over the request's, as in dspy."""
     idempotent: bool = False
@@ -39,6 +43,7 @@ class SignatureProgram:
             "signature": self.signature,
             "module": self.module,
             "instructions": self.instructions,
+            "tools": list(self.tools),
             "state": None if self.state is None else dict(self.state),
         }
 
@@ -83,6 +88,9 @@ class LMSettings:
     api_key: str | None = field(default=None, repr=False)
     cache: bool = True
     """dspy's response cache, as in dspy on by default; what it reaches is `PoolOptions.cache_dir`'s business."""
+    host: bool = False
+    """True: the worker's calls to the model come back to this process, to `PoolOptions.lm_server`, where keys, rate limits,
+    cache and usage are kept in one place. `api_base` and `api_key` are not used then."""
     options: Mapping[str, object] = field(default_factory=lambda: _NONE, repr=False)
     """Further keyword arguments: temperature, max_tokens, timeout (seconds), num_retries, ..."""
 
@@ -92,6 +100,7 @@ class LMSettings:
             "api_base": self.api_base,
             "api_key": self.api_key,
             "cache": self.cache,
+            "host": self.host,
             "options": dict(self.options),
         }
 
@@ -104,10 +113,41 @@ class PoolOptions:
     lm: LMSettings | None = None
     """For requests that bring none of their own."""
     workers: int = 2
+    """Processes that are always there."""
+    max_workers: int | None = None
+    """Processes that there may be when requests wait too long (`scaling`); None: `workers`, so that nothing is scaled."""
+    scaling: ScalingPolicy = field(default_factory=ScalingPolicy)
     queue: int = 256
-    """Requests that may wait for a worker; one more is refused with `PoolOverloaded`."""
+    """Requests that may wait for a worker."""
+    overflow: Overflow = "reject"
+    """What happens to one more: "reject": `PoolOverloaded`. "wait": it waits outside of the queue until its deadline, and
+    takes a place when there is one. "shed_oldest": it takes the place of the one that has waited longest, which is refused."""
+    max_in_flight: int = 1
+    """Requests in one worker's hands: one runs, the rest are there already when it ends, and are taken back if it does
+    not. More than 1 makes short programs faster (about twice) and a slow program delay what was given to its worker."""
     max_kills: int = 2
-    """A request that was in a worker's hands at so many crashes is refused as poison, however idempotent."""
+    """A request that was in a worker's hands at so many crashes is refused as poison, however idempotent; and so is an
+    equal one (same program, same inputs) for `quarantine_seconds`."""
+    quarantine_seconds: float = 300.0
+    breaker: BreakerPolicy | None = field(default_factory=BreakerPolicy)
+    """When a program is not given to workers because it crashed them; None: never."""
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    recycling: RecyclingPolicy = field(default_factory=RecyclingPolicy)
+    sessions: SessionPolicy = field(default_factory=SessionPolicy)
+    cancel_grace: float = 1.0
+    """A program whose caller went away is interrupted, and gets so many seconds to unwind; then its worker is killed.
+    0: it is killed at once."""
+    callables: Mapping[str, HostCallable] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    """What programs may call in this process (tools, metrics): plain functions run in a thread, async ones on the loop."""
+    lm_server: LMServer | None = field(default=None, repr=False)
+    """Serves the model calls of requests whose `LMSettings.host` is true."""
+    start: Literal["auto", "fork", "spawn"] = "auto"
+    """"fork": workers come from a warden that has imported dspy once (Linux): about 10 ms and 10 MB each. "spawn": each
+    imports dspy for itself. "auto": fork where it is possible and safe; `PoolStatistics.start` says which it became."""
+    warm: bool = True
+    """Whether the warden also pays what a first prediction costs, by making one with a stub for a language model."""
+    preload: tuple[str, ...] = ()
+    """Modules that the warden imports too. They must start no thread and open no connection."""
     python: str = sys.executable
     """The interpreter of the workers: of this environment, or of another with its own dspy (2.6 up to 3.x)."""
     import_paths: tuple[str, ...] = ()
@@ -137,6 +177,25 @@ class PoolOptions:
         for name in ("workers", "queue", "max_kills", "concurrent_starts"):
             if getattr(self, name) < 1:
                 raise ValueError(f"PoolOptions.{name} must be at least 1, not {getattr(self, name)}")
+        if self.max_in_flight < 1:
+            raise ValueError(f"PoolOptions.max_in_flight must be at least 1, not {self.max_in_flight}")
+        if self.max_workers is not None and self.max_workers < self.workers:
+            raise ValueError(
+                f"PoolOptions.max_workers must be at least workers ({self.workers}), not {self.max_workers}"
+            )
+        for name in ("cancel_grace", "quarantine_seconds"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"PoolOptions.{name} must be 0 or more seconds, not {getattr(self, name)}")
+        if self.overflow not in get_args(Overflow):
+            raise ValueError(f"PoolOptions.overflow must be one of {get_args(Overflow)}, not {self.overflow!r}")
+        if self.start not in ("auto", "fork", "spawn"):
+            raise ValueError(f"PoolOptions.start must be 'auto', 'fork' or 'spawn', not {self.start!r}")
+        for name, program in self.programs.items():
+            missing = [tool for tool in getattr(program, "tools", ()) if tool not in self.callables]
+            if missing:
+                raise ValueError(f"program {name!r} names the tools {missing}, which are not in PoolOptions.callables")
+        if self.lm is not None and self.lm.host and self.lm_server is None:
+            raise ValueError("PoolOptions.lm has host=True: give the pool an lm_server that answers its calls")
         for name in ("start_timeout", "heartbeat", "heartbeat_timeout"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"PoolOptions.{name} must be more than 0 seconds, not {getattr(self, name)}")
@@ -155,6 +214,16 @@ class PoolOptions:
             )
 
 
+    def tool_descriptions(self) -> dict[str, dict[str, object]]:
+        """What an agent in a worker is told of the callables."""
+        return {name: describe(function) for name, function in self.callables.items()}
+
+    @property
+    def slots(self) -> int:
+        """The most processes that serve at a time."""
+        return self.workers if self.max_workers is None else self.max_workers
+
+
 def worker_names(pool: str, options: PoolOptions) -> list[str]:
     """The registered names of a pool's workers, by which the two find each other after a restart of either."""
-    return [f"{pool}.worker-{number}" for number in range(1, options.workers + 1)]
+    return [f"{pool}.worker-{number}" for number in range(1, options.slots + 1)]

@@ -2,6 +2,7 @@
 
     legacy
     ├── pool           registered as legacy.pool: the one to call
+    ├── warden         registered as legacy.warden: the process that forks the workers (where workers are forked)
     ├── worker-1       registered as legacy.worker-1, one process
     └── worker-2
 
@@ -12,32 +13,42 @@ from __future__ import annotations
 
 from ..runtime import Crash, NamedRef, Runtime, Shutdown, StartFailed
 from ..supervisors import Child, FailedToStart, Supervisor
-from .errors import LegacyError
+from .errors import LegacyError, MissingLegacy
 from .pool import LegacyPool
+from .slots import Slots
 from .specs import PoolOptions, worker_names
-from .worker_actor import StartGate, WorkerActor
+from .warden_actor import WardenActor
+from .worker_actor import WorkerActor
 
 __all__ = ["legacy_pool_spec", "legacy_supervisor", "start_legacy_pool"]
+
+_WARDEN_SHUTDOWN = 10.0
 
 
 def legacy_supervisor(options: PoolOptions, *, name: str = "legacy") -> Supervisor:
     """The supervisor of a pool and its workers, one_for_one: `pool` (registered as `<name>.pool`), `worker-1`, ...
 
-    Ten crashes a worker within ten seconds are borne; more end the supervisor, and its own supervisor decides.
+    Crashes of workers hardly ever end the supervisor: what a request can do is bounded by quarantine and breaker, and a
+    worker that does not come up waits longer before each attempt. What is left (a thousand crashes a worker within ten
+    seconds) is a fault of ours, and the supervisor's own supervisor decides.
     """
-    gate = StartGate(options.concurrent_starts)
+    slots = Slots(name, options)
     pool = f"{name}.pool"
-    children = [Child("pool", lambda: LegacyPool(options, name=name), name=pool)]
+    children = [Child("pool", lambda: LegacyPool(options, name=name, slots=slots), name=pool)]
+    if slots.forks:
+        children.append(
+            Child("warden", lambda: WardenActor(slots.warden, options), name=slots.warden, shutdown=_WARDEN_SHUTDOWN)
+        )
     for registered in worker_names(name, options):
         children.append(
             Child(
                 registered.removeprefix(f"{name}."),
-                lambda registered=registered: WorkerActor(registered, options, pool=pool, gate=gate),
+                lambda registered=registered: WorkerActor(registered, options, pool=pool, slots=slots),
                 name=registered,
                 shutdown=options.stop_grace + 5.0,
             )
         )
-    return Supervisor(children, intensity=10 * options.workers, period=10.0, name=name)
+    return Supervisor(children, intensity=1000 * options.slots, period=10.0, name=name)
 
 
 def legacy_pool_spec(options: PoolOptions, *, name: str = "legacy") -> Child:
@@ -60,6 +71,10 @@ async def start_legacy_pool(rt: Runtime, options: PoolOptions, *, name: str = "l
         raise hindrance from failed
     pool: NamedRef[LegacyPool] = rt.ref(f"{name}.pool")
     try:
+        warden = rt.whereis(f"{name}.warden")
+        failure = await warden.call(WardenActor.failure) if warden is not None else None
+        if isinstance(failure, MissingLegacy):
+            raise failure
         await pool.call(LegacyPool.wait_ready, 0)
     except LegacyError:
         await supervisor.stop()

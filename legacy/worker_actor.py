@@ -1,16 +1,19 @@
-"""One supervised actor per worker process: it owns the process, gives it one request at a time, and dies with it.
+"""One supervised actor per worker process: it owns the process, hands it requests, and dies with it.
 
 A process that ends by itself ends its actor with `Crash(WorkerCrashed)`, and the supervisor starts another. A process
-that the pool had killed on purpose (its caller went away, or its time was over) is replaced inside the actor: that is
-no failure, and must not use up the supervisor's restart intensity. The mailbox never waits for the process: starting,
-loading and reading happen in one helper task, and that task's `finally` is what no end of the actor can skip.
+that was ended on purpose (its caller went away and the program did not unwind, it was recycled, it is not needed) is
+replaced inside the actor: that is no failure, and must not use up the supervisor's restart intensity. The mailbox never
+waits for a process: starting, loading and reading happen in helper tasks, whose `finally` no end of the actor can skip.
 
 Events, each with `worker` and `incarnation`:
 
-    legacy.worker.started     pid                        a process said hello
-    legacy.worker.ready       dspy, load_s               it has imported dspy and takes requests
+    legacy.worker.state       before, after              see `states`
+    legacy.worker.started     pid, forked                a process said hello
+    legacy.worker.ready       dspy, load_s               it has dspy and takes requests
     legacy.worker.failed      error                      it gave up, for a reason that a restart does not mend
-    legacy.worker.replaced    request                    killed on purpose: nobody waits for its request any more
+    legacy.worker.cancelled   request                    a request that nobody waits for was interrupted, the worker lives
+    legacy.worker.replaced    request                    killed on purpose: such a request did not let itself be interrupted
+    legacy.worker.recycled    by                         its replacement has taken over
     legacy.worker.exited      returncode, reason         its process is gone
     legacy.reply.unmatched                               an answer to no question; dropped
 """
@@ -18,69 +21,83 @@ Events, each with `worker` and `incarnation`:
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, cast
 
 import anyio
 
-from ..runtime import Actor, Crash, Reason
+from ..runtime import Actor, Reason
+from .callables import answer_call
 from .channel import ChannelClosed, ChannelFull
 from .errors import (
     FrameTooLarge,
     LegacyError,
     MissingLegacy,
     ProtocolError,
-    RemoteError,
-    UnknownProgram,
     Unserializable,
     WorkerCrashed,
     WorkerStartFailed,
 )
-from .messages import Assignment, Finished, RunOutcome, WorkerGaveUp, WorkerReady
+from .in_hand import Held, InHand
+from .messages import (
+    Assignment,
+    Chunk,
+    Finished,
+    Released,
+    ReplacementReady,
+    RunOutcome,
+    WorkerGaveUp,
+    WorkerOrphaned,
+    WorkerReady,
+)
+from .outcomes import outcome_of
 from .process import WorkerProcess
+from .slots import Slots
 from .specs import PoolOptions
+from .states import TRANSITIONS, WorkerState
 
-__all__ = ["StartGate", "WorkerActor"]
+__all__ = ["WorkerActor"]
 
 _log = logging.getLogger("dspex.legacy")
 
+_STILLBORN = 1.0
+"""Seconds. A process that ends sooner, with nothing in hand, counts as a start that failed."""
 
-class StartGate:
-    """How many workers of one pool may import dspy at the same time."""
+_CALLS = 32
+"""Calls of one worker's programs that this process works on at a time; one more is refused."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._semaphore: anyio.Semaphore | None = None
 
-    @property
-    def semaphore(self) -> anyio.Semaphore:
-        if self._semaphore is None:  # made inside the event loop; a pool is described outside of it
-            self._semaphore = anyio.Semaphore(self._limit)
-        return self._semaphore
+@dataclass(frozen=True, slots=True)
+class _Overdue:
+    number: int
 
 
 class WorkerActor(Actor):
     """Started by the pool's supervisor (`legacy_supervisor`). `pool` is the registered name of the pool to report to.
 
-    `init` returns when a process has said hello and names a dspy that fits; it raises `WorkerStartFailed` or
-    `ProtocolError`. Without any dspy it gives up: callers get `MissingLegacy`, and the tree stays up. Otherwise
-    importing dspy follows, as soon as `gate` allows, and then the worker announces itself to the pool.
+    Importing dspy needs no patience of the tree: `init` returns at once when workers are forked, and with the process's
+    hello when they are spawned (raising `WorkerStartFailed` or `ProtocolError`). Without any dspy it gives up: callers get
+    `MissingLegacy`, and the tree stays up. When it is loaded the worker announces itself to the pool.
     """
 
     trap_exit = True
 
-    def __init__(self, worker: str, options: PoolOptions, *, pool: str, gate: StartGate) -> None:
+    def __init__(self, worker: str, options: PoolOptions, *, pool: str, slots: Slots) -> None:
         self._worker = worker
         self._options = options
         self._pool = pool
-        self._gate = gate
+        self._slots = slots
+        self._state: WorkerState = "parked"
         self._process: WorkerProcess | None = None
-        self._loaded = ""
-        """Version of dspy once it is loaded; "" means that no request can be taken."""
-        self._assignment: Assignment | None = None
-        self._sent = False
-        """Whether any byte of the assignment may have reached the process."""
+        """The loaded process; None means that no request can be taken."""
+        self._next: WorkerProcess | None = None
+        """Loaded too, and waiting to take over."""
+        self._preparing = False
+        self._in_hand = InHand()
         self._replacing = False
         self._stopping = False
+        self._wanted = anyio.Event()
         self._gave_up: LegacyError | None = None
         self.unmatched = 0
 
@@ -89,130 +106,223 @@ class WorkerActor(Actor):
     def execute(self, assignment: Assignment) -> None:
         """Takes a request. The answer is a `Finished` to the pool that asked, or this actor's end."""
         process = self._process
-        if process is None or not self._loaded or self._assignment is not None:
+        if process is None or self._replacing or len(self._in_hand) >= self._options.max_in_flight:
             # The pool was told otherwise by a process that has gone since; it hears of this worker when it is ready.
             busy = WorkerCrashed(
                 self._worker, "", returncode=None, maybe_started=False, reason="not ready for a request"
             )
             assignment.pool.send(Finished(assignment.number, self._worker, "", busy))
             return
-        self._assignment, self._sent = assignment, False
-        process.output.request = assignment.number
+        held = self._in_hand.take(assignment)
+        self._look_busy(process)
         try:
-            process.channel.post(
-                {
-                    "op": "run",
-                    "id": assignment.number,
-                    "incarnation": process.incarnation,
-                    "program": assignment.program,
-                    "inputs": dict(assignment.inputs),
-                    "lm": None if assignment.lm is None else assignment.lm.as_message(),
-                }
-            )
+            if assignment.define is not None:
+                process.channel.post(
+                    {"op": "define", "scope": assignment.session, "programs": dict(assignment.define)}
+                )
+            process.channel.post(_run_message(assignment, process.incarnation))
         except (FrameTooLarge, Unserializable) as error:
-            self._finish(process, error)
+            self._finish(process, held, error)
         except (ChannelClosed, ChannelFull):
             process.kill()  # it does not take what it is sent; its end is reported with maybe_started=False
         else:
-            self._sent = True
+            held.sent = True
+            if self._state == "idle":
+                self._turn("busy")
 
     def abandon(self, number: int) -> None:
-        """Nobody waits for this request any more: the process that runs it is killed and replaced.
+        """Nobody waits for this request any more: its program is interrupted; if it does not unwind, the process is killed.
 
-        A request that is over already costs nothing: the worker announces itself again.
+        A request that is over already costs nothing. The pool gets `Released`, or a new incarnation.
         """
-        process = self._process
-        if process is not None and self._assignment is not None and self._assignment.number == number:
-            self._assignment = None
-            self._loaded = ""
-            self._replacing = True
-            self.rt.events.emit(
-                "legacy.worker.replaced", worker=self._worker, incarnation=process.incarnation, request=number
-            )
-            process.kill()
-        else:
-            self._announce()
+        held, process = self._in_hand.get(number), self._process
+        if held is None or process is None or held.abandoned:
+            if process is not None and len(self._in_hand) == 0 and not self._replacing:
+                self._announce()
+            return
+        held.abandoned = True
+        first = held is self._in_hand.first
+        if first:
+            self._turn("cancelling")
+        if self._options.cancel_grace <= 0 and first:
+            self._replace(process, number)
+            return
+        with suppress(LegacyError):
+            process.channel.post({"op": "cancel", "id": number})
+        held.overdue = self.send_after(self._options.cancel_grace, self.ref, _Overdue(number))
 
     def report(self) -> None:
-        """A new incarnation of the pool asks who is there. A request that the old one gave is nobody's now."""
-        if self._assignment is not None:
-            self.abandon(self._assignment.number)
+        """A new incarnation of the pool asks who is there. Requests that the old one gave are nobody's now."""
+        first = self._in_hand.first
+        if first is not None and self._process is not None:
+            self._replace(self._process, first.assignment.number)
         else:
             self._announce()
+
+    def unpark(self) -> None:
+        """A process is wanted here. Nothing happens if there is one, or one is coming."""
+        self._wanted.set()
+
+    def park(self) -> None:
+        """No process is wanted here any more. What it has in hand is lost: the pool asks an idle one."""
+        self._wanted = anyio.Event()
+        if self._process is not None:
+            self._replacing = True
+            process, self._process = self._process, None
+            self._turn("replacing")
+            self.task(self._dismiss, process)
+
+    def prepare(self) -> None:
+        """Start a process that can take over; the pool gets `ReplacementReady`. Nothing happens if one is on its way."""
+        if self._process is None or self._preparing or self._next is not None:
+            return
+        self._preparing = True
+        self.task(self._prepare, self._process.incarnation)
+
+    def swap(self) -> None:
+        """The prepared process takes over. The pool gives this when the old one has nothing in hand."""
+        old = self._process
+        if old is None or self._next is None or len(self._in_hand):
+            return
+        self._replacing = True
+        self._process = None
+        self._turn("replacing")
+        self.task(self._dismiss, old)
 
     def tree_detail(self) -> str:
         """See `Actor.tree_detail`."""
         if self._gave_up is not None:
             return "gave up"
         if self._process is None:
-            return "loading"
-        doing = "idle" if self._assignment is None else "busy"
-        return f"pid {self._process.pid}, dspy {self._loaded}, {doing}"
+            return "parked" if self._state == "parked" else "loading"
+        return f"pid {self._process.pid}, dspy {self._process.dspy}, {self._state}"
 
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def init(self) -> None:
-        try:
-            process = await self._start()
-        except MissingLegacy as error:
-            # A start that failed would take the whole tree with it, and what runs natively needs no dspy.
-            self._give_up("", error)
-        else:
-            self.task(self._live, process)
+        if self._slots.wanted(self._worker):
+            self._wanted.set()
+        first: WorkerProcess | None = None
+        if self._wanted.is_set() and not self._slots.forks:
+            try:
+                self._turn("starting")
+                first = await self._start()
+            except MissingLegacy as error:
+                # A start that failed would take the whole tree with it, and what runs natively needs no dspy.
+                self._give_up("", error)
+                return
+        self.task(self._live, first)
 
     async def terminate(self, reason: Reason) -> None:
         self._stopping = True
-        if self._process is not None and self._loaded and self._assignment is None:
+        if self._process is not None and len(self._in_hand) == 0:
             await self._process.ask_to_stop(self._options.stop_grace)
+        self._turn("stopped")
+
+    async def handle_info(self, message: Any) -> None:
+        if isinstance(message, _Overdue):
+            held = self._in_hand.get(message.number)
+            if held is None or self._process is None:
+                return
+            if held is self._in_hand.first:
+                self._replace(self._process, message.number)
+            else:  # it waits behind another one; its time to unwind begins when it could begin
+                held.overdue = self.send_after(self._options.cancel_grace, self.ref, message)
+        else:
+            await super().handle_info(message)
 
     async def _start(self) -> WorkerProcess:
-        process = await WorkerProcess.start(self._worker, self._options)
+        process = await self._slots.start(self.rt, self._worker, self._options)
         self.rt.events.emit(
-            "legacy.worker.started", worker=self._worker, incarnation=process.incarnation, pid=process.pid
+            "legacy.worker.started",
+            worker=self._worker,
+            incarnation=process.incarnation,
+            pid=process.pid,
+            forked=process.forked,
         )
         return process
 
-    async def _live(self, process: WorkerProcess) -> None:
+    async def _live(self, process: WorkerProcess | None) -> None:
+        try:
+            await self._serve_one_after_another(process)
+        finally:
+            if self._next is not None:
+                await self._next.close()
+
+    async def _serve_one_after_another(self, process: WorkerProcess | None) -> None:
         while True:
+            if process is None:
+                if not self._wanted.is_set():
+                    self._turn("parked")
+                    await self._wanted.wait()
+                try:
+                    await self._slots.pause(self.rt, self._worker)
+                    self._turn("starting")
+                    process = await self._start()
+                except MissingLegacy as error:
+                    self._give_up("", error)
+                    return
+                except LegacyError as error:
+                    self._slots.failed(self._worker)
+                    if isinstance(error, WorkerStartFailed) and error.remote_traceback:
+                        self._give_up("", error)
+                        return
+                    raise
             end = await self._serve(process)
             if end is None or self._stopping:
                 return
             if not self._replacing:
                 raise end
             self._replacing = False
-            process = await self._start()
+            process, self._next = self._next, None
 
     async def _serve(self, process: WorkerProcess) -> LegacyError | None:
         """One process, from its hello to its end. Returns why it ended; None: it gave up, and another would too."""
         end: LegacyError | None = None
         try:
-            try:
-                async with self._gate.semaphore:
-                    load_s = await process.load()
-            except MissingLegacy as error:
-                self._give_up(process.incarnation, error)
-                return None
-            except WorkerStartFailed as error:
-                if not error.remote_traceback:
-                    raise
-                self._give_up(process.incarnation, error)
-                return None
+            if not process.dspy:
+                self._turn("loading")
+                try:
+                    async with self._slots.gate:
+                        await process.load()
+                except MissingLegacy as error:
+                    self._give_up(process.incarnation, error)
+                    return None
+                except WorkerStartFailed as error:
+                    self._slots.failed(self._worker)
+                    if not error.remote_traceback:
+                        raise
+                    self._give_up(process.incarnation, error)
+                    return None
             self._process = process
-            self._loaded = process.dspy
+            served_since = self.rt.now()
+            self._turn("idle")
             self.rt.events.emit(
                 "legacy.worker.ready",
                 worker=self._worker,
                 incarnation=process.incarnation,
                 dspy=process.dspy,
-                load_s=load_s,
+                load_s=process.load_s,
             )
+            process.on_orphaned(lambda: self._tell_pool(WorkerOrphaned(self._worker, process.incarnation)))
             self._announce()
             end = await process.run(lambda message: self._on_message(process, message))
-            if isinstance(end, WorkerCrashed) and self._assignment is not None:
-                end = end.about_request(maybe_started=self._sent)
+            first = self._in_hand.first
+            if first is None and not self._replacing and self.rt.now() - served_since < _STILLBORN:
+                self._slots.failed(self._worker)
+            else:
+                self._slots.succeeded(self._worker)
+            if isinstance(end, WorkerCrashed) and first is not None:
+                end = end.about_request(maybe_started=first.sent)
             return end
         finally:
-            self._process, self._loaded = None, ""
+            if self._process is process:
+                self._process = None
+            replaced_by = self._next.incarnation if self._replacing and self._next is not None else None
+            if not self._replacing:
+                self._in_hand.clear()
+                if not self._stopping:
+                    self._turn("failed")
             await process.close()
             self.rt.events.emit(
                 "legacy.worker.exited",
@@ -221,91 +331,194 @@ class WorkerActor(Actor):
                 returncode=process.returncode,
                 reason=end,
             )
+            if replaced_by is not None:
+                self.rt.events.emit(
+                    "legacy.worker.recycled", worker=self._worker, incarnation=process.incarnation, by=replaced_by
+                )
+
+    async def _prepare(self, incarnation: str) -> None:
+        process: WorkerProcess | None = None
+        error: LegacyError | None = None
+        try:
+            process = await self._start()
+            async with self._slots.gate:
+                await process.load()
+            self._next, process = process, None
+        except LegacyError as failure:
+            error = failure
+        finally:
+            self._preparing = False
+            if process is not None:
+                await process.close()
+        self._tell_pool(ReplacementReady(self._worker, incarnation, error))
+
+    async def _dismiss(self, process: WorkerProcess) -> None:
+        await process.ask_to_stop(self._options.stop_grace)
+        process.kill()
+
+    def _replace(self, process: WorkerProcess, number: int) -> None:
+        """Kills the process for the sake of one request; what it had in hand besides goes back to the pool, not begun."""
+        self._replacing = True
+        self._process = None
+        self._turn("replacing")
+        self.rt.events.emit(
+            "legacy.worker.replaced", worker=self._worker, incarnation=process.incarnation, request=number
+        )
+        for held in self._in_hand.clear():
+            other = held.assignment
+            if other.number != number and not held.abandoned:
+                back = WorkerCrashed(
+                    self._worker,
+                    process.incarnation,
+                    returncode=None,
+                    maybe_started=False,
+                    reason="not ready for a request: its worker is being replaced",
+                )
+                other.pool.send(Finished(other.number, self._worker, process.incarnation, back))
+        process.kill()
 
     def _give_up(self, incarnation: str, error: LegacyError) -> None:
         self._gave_up = error
+        self._turn("failed")
         _log.error("%s cannot serve: %s", self._worker, error)
         self.rt.events.emit("legacy.worker.failed", worker=self._worker, incarnation=incarnation, error=error)
         self._announce()
 
     def _announce(self) -> None:
-        pool = self.rt.whereis(self._pool)
-        if pool is None:
-            return  # between two incarnations; the next one asks
         if self._gave_up is not None:
-            pool.send(WorkerGaveUp(self._worker, self.ref, self._gave_up))
-        elif self._process is not None and self._loaded:
-            pool.send(WorkerReady(self._worker, self.ref, self._process.incarnation, self._loaded))
+            self._tell_pool(WorkerGaveUp(self._worker, self.ref, self._gave_up))
+        elif self._process is not None:
+            process = self._process
+            self._tell_pool(
+                WorkerReady(
+                    self._worker,
+                    self.ref,
+                    process.incarnation,
+                    process.dspy,
+                    process.pid,
+                    process.forked,
+                    process.load_s,
+                )
+            )
+
+    def _tell_pool(self, message: object) -> None:
+        pool = self.rt.whereis(self._pool)
+        if pool is not None:  # else between two incarnations; the next one asks
+            pool.send(message)
+
+    def _turn(self, state: WorkerState) -> None:
+        before, self._state = self._state, state
+        if before != state:
+            assert state in TRANSITIONS[before], f"{before} -> {state}"
+            incarnation = self._process.incarnation if self._process is not None else ""
+            self.rt.events.emit(
+                "legacy.worker.state", worker=self._worker, incarnation=incarnation, before=before, after=state
+            )
 
     # --- replies ----------------------------------------------------------------------------------------------------
 
     def _on_message(self, process: WorkerProcess, message: dict[str, Any]) -> None:
-        if message["op"] != "result":
-            raise ProtocolError(f"{self._worker} sent {message['op']!r:.40}, which is no message of a loaded worker")
-        assignment = self._assignment
-        if (
-            assignment is None
-            or message.get("id") != assignment.number
-            or message.get("incarnation") != process.incarnation
-        ):
+        held = self._in_hand.get(message.get("id"))
+        op = message["op"]
+        if op not in ("result", "chunk", "ask"):
+            raise ProtocolError(f"{self._worker} sent {op!r:.40}, which is no message of a loaded worker")
+        if held is None or (op != "ask" and message.get("incarnation") != process.incarnation):
             self.unmatched += 1
             self.rt.events.emit("legacy.reply.unmatched", worker=self._worker, incarnation=process.incarnation)
+        elif op == "ask":
+            self._asked(process, held, message)
+        elif op == "chunk":
+            self._chunk(process, held, message)
+        else:
+            outcome = outcome_of(
+                message,
+                held.assignment,
+                programs=self._options.programs,
+                frame_limit=self._options.frame_limit,
+                log=process.output.tail()[-10:] if message.get("ok") is False else (),
+            )
+            if isinstance(outcome, RunOutcome) and outcome.rss_bytes:
+                process.rss_bytes = outcome.rss_bytes
+            self._finish(process, held, outcome)
+
+    def _finish(self, process: WorkerProcess, held: Held, outcome: RunOutcome | LegacyError) -> None:
+        assignment = held.assignment
+        self._in_hand.remove(assignment.number)
+        self._look_busy(process)
+        if held.abandoned:
+            self.rt.events.emit(
+                "legacy.worker.cancelled",
+                worker=self._worker,
+                incarnation=process.incarnation,
+                request=assignment.number,
+            )
+            assignment.pool.send(Released(assignment.number, self._worker, process.incarnation))
+        else:
+            assignment.pool.send(Finished(assignment.number, self._worker, process.incarnation, outcome))
+        if self._state in ("busy", "cancelling"):
+            self._turn("busy" if len(self._in_hand) else "idle")
+
+    def _look_busy(self, process: WorkerProcess) -> None:
+        first = self._in_hand.first
+        process.busy = first is not None
+        process.output.request = first.assignment.number if first is not None else None
+
+    def _chunk(self, process: WorkerProcess, held: Held, message: dict[str, Any]) -> None:
+        streaming, index, number = held.assignment.streaming, message.get("index"), held.assignment.number
+        if streaming is None or not isinstance(index, int):
+            raise ProtocolError(f"{self._worker} streams where nobody asked it to")
+        if held.abandoned:
             return
-        self._finish(process, _outcome_of(message, assignment, self._options))
 
-    def _finish(self, process: WorkerProcess, outcome: RunOutcome | LegacyError) -> None:
-        assignment, self._assignment = self._assignment, None
-        assert assignment is not None
-        process.output.request = None
-        assignment.pool.send(Finished(assignment.number, self._worker, process.incarnation, outcome))
+        def grant(count: int) -> None:
+            if self._process is process and self._in_hand.get(number) is held:
+                with suppress(LegacyError):
+                    process.channel.post({"op": "credit", "id": number, "count": count})
 
+        streaming.sink(Chunk(index, message.get("chunk")), grant)
 
-def crash_of(reason: Reason, worker: str, incarnation: str) -> WorkerCrashed:
-    """What a request's caller must be told when the worker's actor ended with `reason`."""
-    error = reason.error if isinstance(reason, Crash) else None
-    if isinstance(error, WorkerCrashed):
-        return error
-    described = str(error) if error is not None else f"its actor ended with {reason!r}"
-    crash = WorkerCrashed(worker, incarnation, returncode=None, maybe_started=True, reason=described)
-    crash.__cause__ = error
-    return crash
+    def _asked(self, process: WorkerProcess, held: Held, message: dict[str, Any]) -> None:
+        name, given = message.get("name"), message.get("arguments")
+        if not isinstance(name, str) or not isinstance(given, dict):
+            raise ProtocolError(f"{self._worker} asks without a name or arguments")
+        arguments = cast("dict[str, Any]", given)
+        if len(held.calls) >= _CALLS:
+            self._answer(process, message, {"ok": False, "message": f"more than {_CALLS} calls at a time"})
+            return
 
+        async def work() -> None:
+            try:
+                answer = await answer_call(name, arguments, self._options.callables, self._options.lm_server)
+                self._answer(process, message, answer)
+            finally:
+                held.calls.discard(handle)
 
-def _outcome_of(message: dict[str, Any], assignment: Assignment, options: PoolOptions) -> RunOutcome | LegacyError:
-    """The end of a request, from a `result` message whose shape is not trusted. Raises `ProtocolError`."""
-    ok, value, error = message.get("ok"), message.get("value"), message.get("error")
-    if ok is True and isinstance(value, dict) and error is None:
-        usage, timing = _object(message.get("usage")), _object(message.get("timing"))
-        run_s = timing.get("run_s")
-        values = cast("dict[str, object]", value)
-        return RunOutcome(values, usage, float(run_s) if isinstance(run_s, int | float) else 0.0)
-    if ok is not False or not isinstance(error, dict) or value is not None:
-        raise ProtocolError("a result must hold either ok=true and a value, or ok=false and an error")
-    facts = cast("dict[str, object]", error)
-    kind, text = facts.get("kind"), str(facts.get("message"))
-    if kind == "program":
-        return RemoteError(
-            type_name=str(facts.get("type")),
-            module=str(facts.get("module")),
-            message=text,
-            remote_traceback=str(facts.get("traceback")),
-            retriable=facts.get("retriable") is True,
-        )
-    if kind == "unknown_program":
-        return UnknownProgram(assignment.program, tuple(options.programs))
-    if kind == "too_large":
-        size, limit = facts.get("size"), facts.get("limit")
-        return FrameTooLarge(
-            size if isinstance(size, int) else -1,
-            limit if isinstance(limit, int) else options.frame_limit,
-            direction="reply",
-        )
-    if kind in ("unserializable", "result"):
-        return Unserializable(f"the reply of {assignment.program!r}: {text}")
-    if kind == "config":
-        return LegacyError(f"program {assignment.program!r} cannot be built: {text}")
-    raise ProtocolError(f"a result with an error of kind {kind!r:.40}, which this host does not know")
+        handle = self.task(work)
+        held.calls.add(handle)
+
+    @staticmethod
+    def _answer(process: WorkerProcess, message: dict[str, Any], answer: dict[str, object]) -> None:
+        head = {"op": "answer", "call": message.get("call")}
+        try:
+            process.channel.post({**head, **answer})
+        except (FrameTooLarge, Unserializable) as error:
+            with suppress(LegacyError):
+                process.channel.post({**head, "ok": False, "message": f"the answer cannot travel: {error}"})
+        except (ChannelClosed, ChannelFull):
+            process.kill()
 
 
-def _object(value: object) -> dict[str, object]:
-    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+def _run_message(assignment: Assignment, incarnation: str) -> dict[str, object]:
+    message: dict[str, object] = {
+        "op": "run",
+        "id": assignment.number,
+        "incarnation": incarnation,
+        "program": assignment.program,
+        "inputs": dict(assignment.inputs),
+        "lm": None if assignment.lm is None else assignment.lm.as_message(),
+    }
+    if assignment.session is not None:
+        message["session"] = assignment.session
+    if assignment.streaming is not None:
+        message["stream"] = {"fields": list(assignment.streaming.fields), "credit": assignment.streaming.credit}
+    return message

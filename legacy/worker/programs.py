@@ -1,27 +1,30 @@
-"""The dspy side of a worker: loads the declared programs, keeps language models, runs one request.
+"""The dspy side of a worker: loads the declared programs, runs one request.
 
-dspy is imported by `Programs.__init__` and nowhere else, after the process has been made safe (see `main.py`).
+dspy is imported by `import_dspy` and nowhere else, after the process has been made safe (see `main`).
+A program is loaded at its first request and kept until its spec changes; those of a session live apart from the
+pool's and from other sessions' (a scope each), and a bounded number of scopes is kept.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import importlib
 import inspect
-import json
 import time
 import traceback
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from . import wire
+from .host_calls import HostCalls
+from .models import Models
+from .values import Values
 
-MODULES = ("Predict", "ChainOfThought")
+MODULES = ("Predict", "ChainOfThought", "ReAct")
 """What a signature program may be made of. A name from the host is looked up here, never in dspy at large."""
 
 _TRACEBACK_LIMIT = 20_000
-_LM_LIMIT = 32
+_STATM_PERIOD = 0.25
 
 
 class Failure(Exception):
@@ -33,15 +36,39 @@ class Failure(Exception):
         self.facts = facts
 
 
-class Programs:
-    """Everything a worker knows: the dspy module, the programs by name, the language models by settings."""
+class _Scope:
+    """The programs of one session, or of the pool."""
 
-    def __init__(self, specs: Mapping[str, Any], cache_dir: str | None, cache_bytes: int) -> None:
-        # importlib: no type checker is asked what dspy is, since each worker environment has its own
-        self.dspy: Any = importlib.import_module("dspy")
-        self._specs = specs
-        self._loaded: dict[str, Any] = {}
-        self._models: dict[str, Any] = {}
+    def __init__(self) -> None:
+        self.specs: Mapping[str, Any] = {}
+        self.loaded: dict[str, tuple[str, Any]] = {}
+
+
+def import_dspy() -> Any:
+    """importlib: no type checker is asked what dspy is, since each worker environment has its own."""
+    return importlib.import_module("dspy")
+
+
+class Programs:
+    """Everything a worker knows: the dspy module, the programs by scope and name, the language models by settings."""
+
+    def __init__(
+        self,
+        specs: Mapping[str, Any],
+        cache_dir: str | None,
+        cache_bytes: int,
+        host: HostCalls,
+        host_tools: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.dspy: Any = import_dspy()
+        self._values = Values(self.dspy)
+        self._models = Models(self.dspy, host)
+        self._host = host
+        self._host_tools = host_tools or {}
+        self._scopes: OrderedDict[str, _Scope] = OrderedDict()
+        self._rss, self._looked = 0, 0.0
+        self.define("", specs)
+        # Reopened here, not in the template: a fork must not share an open cache.
         self.dspy.configure_cache(
             enable_disk_cache=cache_dir is not None,
             enable_memory_cache=True,
@@ -52,47 +79,81 @@ class Programs:
     def version(self) -> str:
         return str(self.dspy.__version__)
 
-    def run(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Runs one request. Returns the fields of its reply in wire form: either a value or an error."""
+    def define(self, scope: str, specs: Mapping[str, Any]) -> None:
+        """Declares the programs of a scope. A program whose spec is new is loaded again at its next request."""
+        known = self._scopes.setdefault(scope, _Scope())
+        known.specs = specs
+        self._scopes.move_to_end(scope)
+        while len(self._scopes) > wire.SCOPES:
+            oldest = next(name for name in self._scopes if name)
+            del self._scopes[oldest]
+
+    def run(self, request: Mapping[str, Any], emit: Callable[[Any], None] | None = None) -> dict[str, Any]:
+        """Runs one request. Returns the fields of its reply in wire form: either a value or an error.
+
+        With `emit`, what the program yields on its way is handed to it, in wire form.
+        """
         try:
-            program = self._program(request["program"])
+            program = self._program(request.get("session") or "", request["program"])
+            inputs = self._values.back(request["inputs"], program)
             settings = request.get("lm")
-            overrides: dict[str, Any] = {"track_usage": True, "trace": []}
+            # dspy 2.6 writes the usage into whatever forward returned, and a generator takes none.
+            overrides: dict[str, Any] = {"track_usage": not _yields(program), "trace": []}
             if settings is not None:
-                overrides["lm"] = self._model(settings)
+                overrides["lm"] = self._models.model(settings)
             began = time.perf_counter()
             with self.dspy.context(**overrides):
-                prediction = program(**request["inputs"])
+                if emit is None:
+                    prediction = program(**inputs)
+                    if isinstance(prediction, Iterator):
+                        prediction = _last(cast("Iterator[Any]", prediction), lambda _: None)
+                else:
+                    prediction = self._stream(program, inputs, request["stream"], emit)
             took = time.perf_counter() - began
             return {
                 "ok": True,
                 "value": self._fields(prediction),
-                "usage": wire.to_wire(self._usage(prediction), "usage", self._simpler),
+                "usage": self._usage(prediction),
                 "timing": {"run_s": took},
+                "rss": self._resident(),
             }
         except Failure as failure:
             return {"ok": False, "error": {"kind": failure.kind, "message": str(failure), **failure.facts}}
         except wire.Unencodable as error:
             return {"ok": False, "error": {"kind": "unserializable", "message": str(error)}}
         except BaseException as error:  # SystemExit of a user's program too: it ends the request, not the worker
+            if type(error).__name__ == "Cancelled":
+                raise
             return {"ok": False, "error": self._described(error)}
 
-    def _program(self, name: str) -> Any:
-        if name not in self._loaded:
-            if name not in self._specs:
-                raise Failure("unknown_program", f"no program {name!r} was declared to this worker")
-            self._loaded[name] = self._load(self._specs[name])
-        return self._loaded[name]
+    # --- loading ----------------------------------------------------------------------------------------------------
+
+    def _program(self, scope_name: str, name: str) -> Any:
+        scope = self._scopes.get(scope_name)
+        if scope is None:
+            raise Failure("session_lost", f"this worker knows no session {scope_name!r}")
+        if name not in scope.specs and scope_name:
+            scope_name, scope = "", self._scopes[""]
+        if name not in scope.specs:
+            raise Failure("unknown_program", f"no program {name!r} was declared to this worker")
+        spec = scope.specs[name]
+        version = spec.get("version") or "1"
+        known = scope.loaded.get(name)
+        if known is None or known[0] != version:
+            known = scope.loaded[name] = (version, self._load(spec))
+        return known[1]
 
     def _load(self, spec: Mapping[str, Any]) -> Any:
         if spec["kind"] == "signature":
             if spec["module"] not in MODULES:
                 raise Failure("config", f"module {spec['module']!r} is not one of {', '.join(MODULES)}")
-            program = getattr(self.dspy, spec["module"])(
+            signature = (
                 self.dspy.Signature(spec["signature"], spec["instructions"])
                 if spec["instructions"] is not None
                 else spec["signature"]
             )
+            arguments = {"tools": [self._tool(name) for name in spec.get("tools") or ()]}
+            program = getattr(self.dspy, spec["module"])(signature, **(arguments if spec["module"] == "ReAct" else {}))
         else:
             module_name, _, attribute = spec["path"].partition(":")
             found = getattr(importlib.import_module(module_name), attribute)
@@ -103,18 +164,43 @@ class Programs:
             program.load_state(spec["state"])
         return program
 
-    def _model(self, settings: Mapping[str, Any]) -> Any:
-        key = json.dumps(wire.to_wire(settings), sort_keys=True)
-        if key not in self._models:
-            if len(self._models) >= _LM_LIMIT:  # per-user keys must not make a worker grow without end
-                self._models.pop(next(iter(self._models)))
-            arguments = {name: settings[name] for name in ("api_base", "api_key") if settings[name] is not None}
-            arguments.update(settings["options"])
-            if "engine" in inspect.signature(self.dspy.LM.__init__).parameters:
-                # dspy 3.4 on: the engine of its own. "auto" may import litellm in mid-request: 8 s and 170 MB.
-                arguments.setdefault("engine", "lm15")
-            self._models[key] = self.dspy.LM(settings["model"], cache=settings["cache"], **arguments)
-        return self._models[key]
+    def _tool(self, name: str) -> Any:
+        """A dspy.Tool whose function is the host's callable of that name."""
+        described = self._host_tools.get(name)
+        if described is None:
+            raise Failure("config", f"tool {name!r} is not among the pool's callables")
+
+        def call(**arguments: Any) -> Any:
+            return self._host.call(name, **arguments)
+
+        return self.dspy.Tool(call, name=name, desc=described["description"], args=described["arguments"])
+
+    # --- running ----------------------------------------------------------------------------------------------------
+
+    def _stream(
+        self, program: Any, inputs: dict[str, Any], wanted: Mapping[str, Any], emit: Callable[[Any], None]
+    ) -> Any:
+        """Emits what a generator yields, or what dspy's own streaming of the named fields gives; returns the last."""
+
+        def send(item: Any) -> None:
+            emit(self._values.out(self._chunk(item), "chunk"))
+
+        fields: list[str] = wanted.get("fields") or []
+        if fields:
+            streaming: Any = importlib.import_module("dspy.streaming")
+            listeners = [streaming.StreamListener(signature_field_name=field) for field in fields]
+            streamed = self.dspy.streamify(program, stream_listeners=listeners, async_streaming=False)
+            return _last(streamed(**inputs), send)
+        result = program(**inputs)
+        return _last(cast("Iterator[Any]", result), send) if isinstance(result, Iterator) else result
+
+    @staticmethod
+    def _chunk(item: Any) -> Any:
+        if type(item).__name__ == "StreamResponse":
+            return {"field": item.signature_field_name, "text": item.chunk, "predictor": item.predict_name}
+        if type(item).__name__ == "StatusMessage":
+            return {"status": item.message}
+        return item
 
     def _fields(self, prediction: Any) -> dict[str, Any]:
         if isinstance(prediction, self.dspy.Example):  # Prediction is one
@@ -128,43 +214,24 @@ class Programs:
                 f"the program returned a {returned}; "
                 "the pool needs a dspy.Prediction, a dspy.Example or a dict with names for keys",
             )
-        return {name: wire.to_wire(value, f"field {name!r}", self._simpler) for name, value in fields.items()}
+        return {name: self._values.out(value, f"field {name!r}") for name, value in fields.items()}
 
-    def _usage(self, prediction: Any) -> dict[str, Any]:
+    def _usage(self, prediction: Any) -> Any:
         get_usage = getattr(prediction, "get_lm_usage", None)
         usage: Any = get_usage() if callable(get_usage) else None
-        return usage or {}
+        return self._values.out(usage or {}, "usage") if usage else {}
 
-    def _simpler(self, value: Any, path: str) -> Any:
-        """One step from a typed value to plain data. Fields keep their own names, whatever their aliases."""
-        reasoning = getattr(self.dspy, "Reasoning", None)
-        if reasoning is not None and isinstance(value, reasoning):
-            return str(value)  # a string by dspy's own description of the type
-        if isinstance(value, self.dspy.Example):
-            return dict(value.items(include_dspy=True))
-        fields: Any = getattr(cast("object", type(value)), "model_fields", None)
-        if isinstance(fields, dict):
-            # A pydantic model. Its fields are read one by one: dspy's own types serialise to prompt text.
-            names = cast("dict[str, Any]", fields)
-            extra = cast("dict[str, Any]", getattr(cast("object", value), "model_extra", None) or {})
-            return {**{name: getattr(cast("object", value), name) for name in names}, **extra}
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        if isinstance(value, enum.Enum):
-            return value.value
-        if callable(value):
-            raise wire.Unencodable(
-                path, type(value).__name__, f"a {type(value).__name__} cannot travel to another process"
-            )
-        pydantic: Any = importlib.import_module("pydantic")
-        try:
-            return pydantic.TypeAdapter(type(value)).dump_python(value, mode="json")  # dates, decimals, UUIDs, paths
-        except Exception as error:
-            raise wire.Unencodable(
-                path,
-                type(value).__name__,
-                f"a {type(value).__module__}.{type(value).__qualname__} cannot be told to the host",
-            ) from error
+    def _resident(self) -> int:
+        """Bytes resident, looked up a few times a second at most; 0 where the platform does not say."""
+        now = time.monotonic()
+        if now - self._looked > _STATM_PERIOD:
+            self._looked = now
+            try:
+                with open("/proc/self/statm") as file:
+                    self._rss = int(file.read().split()[1]) * 4096
+            except OSError:
+                self._rss = 0
+        return self._rss
 
     def _described(self, error: BaseException) -> dict[str, Any]:
         judge = getattr(self.dspy, "is_retryable_lm_error", None)
@@ -176,6 +243,28 @@ class Programs:
             "traceback": traceback_of(error),
             "retriable": bool(judge(error)) if judge is not None else False,
         }
+
+
+def _yields(program: Any) -> bool:
+    return inspect.isgeneratorfunction(getattr(cast("object", type(program)), "forward", None))
+
+
+def _last(items: Iterator[Any], each: Callable[[Any], None]) -> Any:
+    """Hands all items but the last to `each`; the last, or what a generator returned, is the result."""
+    missing = object()
+    held: Any = missing
+    while True:
+        try:
+            item = next(items)
+        except StopIteration as end:
+            if end.value is not None:
+                if held is not missing:
+                    each(held)
+                return end.value
+            return None if held is missing else held
+        if held is not missing:
+            each(held)
+        held = item
 
 
 def traceback_of(error: BaseException) -> str:

@@ -1,13 +1,15 @@
 """What may travel between host and worker, and how: the one codec that both ends use.
 
-A frame is a 4-byte big-endian length and that many bytes of strict JSON: no NaN, no integer beyond 64 bits, no lone
-surrogate. Python values that JSON has no word for travel as an object with the single key `$dspex`, so that they arrive
-as they were sent:
+A frame is a 4-byte big-endian length and that many bytes of strict JSON; or, with the length's highest bit set, the length
+alone, and the JSON is in an anonymous memory file whose descriptor travels with it. Strict: no NaN, no integer beyond 64
+bits, no lone surrogate. Python values that JSON has no word for travel as an object with the single key `$dspex`, so that
+they arrive as they were sent:
 
     {1: "a"}        ->  {"$dspex": ["map", [[1, "a"]]]}        inf, nan  ->  {"$dspex": ["float", "inf"]}
     (1, 2)          ->  {"$dspex": ["tuple", [1, 2]]}          2 ** 70   ->  {"$dspex": ["int", "0x400000000000000000"]}
     {1, 2}          ->  {"$dspex": ["set", [1, 2]]}            b"\\x00"   ->  {"$dspex": ["bytes", "AA=="]}
     "\\ud800"        ->  {"$dspex": ["text", "7aCA"]}          frozenset likewise
+    Typed(n, {..})  ->  {"$dspex": ["typed", [n, {..}]]}       Array(d, s, b) ->  {"$dspex": ["array", [d, s, "AA=="]]}
 
 Anything else is refused by name (`Unencodable`): nothing is coerced, dropped or turned into a string behind the
 caller's back. Standard library only: this file also runs inside the worker.
@@ -16,17 +18,21 @@ caller's back. Standard library only: this file also runs inside the worker.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import math
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised with every incompatible change; host and worker compare it in the first frame."""
 
 DEFAULT_FRAME_LIMIT = 32 * 1024 * 1024
 """Bytes of JSON in one frame, either way. Larger ones are refused by their sender."""
+
+SCOPES = 64
+"""Sets of programs that a worker remembers, the pool's own included: the one that was told first is forgotten first."""
 
 MAX_DEPTH = 100
 """Levels of nesting that one value may have: deep enough for data, shallow enough for every JSON parser on the way."""
@@ -35,6 +41,35 @@ HEADER = struct.Struct(">I")
 
 _TAG = "$dspex"
 _INT64 = range(-(2**63), 2**63)
+
+
+IN_MEMORY = 1 << 31
+"""Bit of a header: the payload is in the memory file that came with it."""
+
+MEMORY_THRESHOLD = 128 * 1024
+"""Bytes from which a payload travels in a memory file, where there are any (Linux): a socket takes about 200 KB at a time,
+so a large frame would be many turns of both sides, with every heartbeat waiting behind it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Typed:
+    """An object by the name of its class and its fields: how dspy's types and pydantic models travel.
+
+    `name` is "dspy.Image", "dspy.History", ... for dspy's own, "module:Class" for others. The receiver makes an object of
+    a class that it knows under that name, or leaves it as it is; nothing is imported because of it.
+    """
+
+    name: str
+    fields: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Array:
+    """A numeric array: numpy's dtype string ("<f4"), its shape, its bytes in C order."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
 
 
 class Unencodable(ValueError):
@@ -107,6 +142,11 @@ def _encode(value: Any, path: str, convert: Callable[[Any, str], object] | None,
         return {_TAG: [name, items]}
     if isinstance(value, (bytes, bytearray)):
         return {_TAG: ["bytes", _as_ascii(value)]}
+    if isinstance(value, Typed):
+        fields = _encode(dict(value.fields), f"{path} ({value.name})", convert, depth + 1)
+        return {_TAG: ["typed", [value.name, fields]]}
+    if isinstance(value, Array):
+        return {_TAG: ["array", [value.dtype, list(value.shape), _as_ascii(value.data)]]}
     if convert is not None:
         return _encode(convert(value, path), path, None if depth + 1 >= MAX_DEPTH else convert, depth + 1)
     raise Unencodable(
@@ -161,6 +201,15 @@ def from_wire(value: Any) -> Any:
             return base64.b64decode(data.encode("ascii"), validate=True).decode("utf-8", "surrogatepass")
         if name == "int":
             return int(data, 16)
+        if name == "typed":
+            class_name, fields = data
+            decoded = from_wire(fields)
+            if not isinstance(class_name, str) or not isinstance(decoded, dict):
+                raise Malformed("a typed value needs a name and fields")
+            return Typed(class_name, cast("dict[str, Any]", decoded))
+        if name == "array":
+            dtype, shape, content = data
+            return Array(str(dtype), tuple(map(int, shape)), base64.b64decode(content.encode("ascii"), validate=True))
         if name == "float":
             return {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}[data]
     except Malformed:
@@ -170,10 +219,14 @@ def from_wire(value: Any) -> Any:
     raise Malformed(f"unknown tag {name!r:.40}; is the other side newer?")
 
 
+def dump(message: Any) -> bytes:
+    """The JSON of an already encoded message (`to_wire`)."""
+    return json.dumps(message, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
 def pack(message: Any, limit: int = DEFAULT_FRAME_LIMIT) -> bytes:
     """One frame of an already encoded message (`to_wire`). Raises `Oversize`; then nothing may be sent."""
-    payload = json.dumps(message, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
-    return frame(payload, limit)
+    return frame(dump(message), limit)
 
 
 def frame(payload: bytes, limit: int) -> bytes:

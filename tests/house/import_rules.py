@@ -26,7 +26,7 @@ ALLOWED = {
     "engine/types": ANYIO | DATA | {"jsonschema", "PIL", "soundfile"},
     "engine/lm": ANYIO | DATA | {"openai", "anthropic", "numpy", "xllamacpp"},
     "legacy": ANYIO | DATA | {"orjson"},
-    "legacy/worker": frozenset({"dspy", "pydantic"}),  # pydantic comes with dspy
+    "legacy/worker": frozenset({"dspy", "numpy", "orjson", "pydantic"}),  # the others come with dspy, or with an array
     "router": ANYIO | DATA | {"hdrh", "openfeature", "prometheus_client", "yaml"},
     "migration": ANYIO | DATA,
     "cli": ANYIO | DATA | {"click", "rich"},

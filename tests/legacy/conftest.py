@@ -14,6 +14,27 @@ from dspex.runtime import Event, open_runtime
 from legacy_pools import HERE, PROGRAMS, OpenPool, Pool
 from openai_server import OpenAIServer
 from own_processes import children
+from shared_wardens import SharedWardens
+
+
+@pytest.fixture(scope="session")
+def shared_wardens() -> Iterator[SharedWardens]:
+    wardens = SharedWardens()
+    yield wardens
+    wardens.close()
+
+
+@pytest.fixture
+def own_warden(request: pytest.FixtureRequest) -> None:
+    """Asked for by a test that needs a warden of its own."""
+
+
+@pytest.fixture(autouse=True)
+def lent_warden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Async tests get the warden of their backend, unless they ask for their own."""
+    if "anyio_backend" in request.fixturenames and "own_warden" not in request.fixturenames:
+        wardens: SharedWardens = request.getfixturevalue("shared_wardens")
+        wardens.lend(monkeypatch, request.getfixturevalue("anyio_backend"))
 
 
 @pytest.fixture
@@ -75,7 +96,7 @@ def _descriptors() -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind() -> Iterator[None]:
+def nothing_is_left_behind(lent_warden: None) -> Iterator[None]:
     """No process, descriptor or thread outlives a test; the one thread that forks stays for the interpreter's life."""
     before, descriptors = children(), len(_descriptors())
     yield

@@ -3,6 +3,7 @@
 import ctypes
 import datetime
 import os
+import random
 import subprocess
 import sys
 import time
@@ -59,7 +60,27 @@ class Does(dspy.Module):
             descriptors=sorted(os.readlink(f"/proc/self/fd/{fd}") for fd in _own_descriptors()),
             inheritable=[fd for fd in _own_descriptors() if fd > 2 and os.get_inheritable(fd)],
             session_leader=os.getsid(0) == os.getpid(),
+            parent=os.getppid(),
         )
+
+    def roll(self) -> dspy.Prediction:
+        return dspy.Prediction(numbers=[random.random() for _ in range(3)])
+
+    def scatter(self, marker: str) -> None:
+        """Starts a child, one with a session of its own, and one with a session of its own whose parent ends."""
+        sleep = "import time; time.sleep(600)"
+        plain = subprocess.Popen([sys.executable, "-c", sleep])
+        own = subprocess.Popen([sys.executable, "-c", sleep], start_new_session=True)
+        daemonise = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {sleep!r}], "
+        daemonise += "start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid)"
+        orphan = subprocess.run([sys.executable, "-c", daemonise], capture_output=True, text=True, check=True)
+        _say_hello(marker, plain.pid, own.pid, int(orphan.stdout))
+        time.sleep(600)
+
+    def wait_for(self, marker: str) -> dspy.Prediction:
+        _say_hello(marker)
+        with open(marker) as pipe:
+            return dspy.Prediction(waited=pipe.read() == "go on")
 
     def fail(self, text: str) -> None:
         raise LookupError(text)
@@ -78,6 +99,24 @@ class Does(dspy.Module):
     def hold_the_gil(self, marker: str) -> None:
         _say_hello(marker)
         ctypes.PyDLL(None).sleep(600)
+
+    def defy(self, marker: str) -> None:
+        _say_hello(marker)
+        while True:
+            try:
+                time.sleep(600)
+            except BaseException as error:
+                print("not me:", type(error).__name__)
+
+    def hog(self, limit: int) -> None:
+        import resource
+
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+        try:
+            [bytearray(2**26) for _ in range(1000)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
 
     def breed(self, marker: str) -> None:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -104,6 +143,85 @@ class Does(dspy.Module):
 
 
 does = Does()
+
+
+class Counting(dspy.Module):
+    """Yields numbers, and gives their count. Its forward is a generator."""
+
+    def forward(self, upto: int, marker: str = "") -> Any:
+        for number in range(upto):
+            if marker:
+                with open(marker, "a") as file:
+                    file.write(f"{number}\n")
+            yield {"number": number}
+        yield dspy.Prediction(count=upto)
+
+
+class Marking(dspy.Module):
+    """Leaves a line when it begins."""
+
+    def forward(self, mark: str, log: str, seconds: float = 0) -> dspy.Prediction:
+        with open(log, "a") as file:
+            file.write(f"{mark}\n")
+        time.sleep(seconds)
+        return dspy.Prediction(mark=mark)
+
+
+class Remembering(dspy.Module):
+    """Counts its calls, which only this process knows of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, **_: Any) -> dspy.Prediction:
+        self.calls += 1
+        return dspy.Prediction(calls=self.calls, pid=os.getpid())
+
+
+class Calling(dspy.Module):
+    """Calls back into the process that asked."""
+
+    def forward(self, tool: str, **arguments: Any) -> dspy.Prediction:
+        import dspex_host
+
+        return dspy.Prediction(got=dspex_host.call(tool, **arguments))
+
+
+class Weather(pydantic.BaseModel):
+    city: str
+    degrees: float = 0.0
+
+
+class AskWeather(dspy.Signature):
+    """How is it there?"""
+
+    place: Weather = dspy.InputField()
+    answer: str = dspy.OutputField()
+
+
+class Typing(dspy.Module):
+    """Says what classes its inputs have, and gives them back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = dspy.Predict(AskWeather)
+
+    def forward(self, **inputs: Any) -> dspy.Prediction:
+        kinds = {name: type(value).__name__ for name, value in inputs.items()}
+        return dspy.Prediction(kinds=kinds, **inputs)
+
+
+class Gives(dspy.Module):
+    def forward(self) -> dspy.Prediction:
+        calls = dspy.ToolCalls.from_dict_list([{"name": "search", "args": {"query": "x"}}])
+        return dspy.Prediction(
+            image=dspy.Image(url="https://example.org/a.png"),
+            history=dspy.History(messages=[{"question": "a", "answer": "b"}]),
+            calls=calls,
+            example=dspy.Example(a=1, b=[2]),
+            weather=Weather(city="Paris", degrees=21.5),
+        )
 
 not_a_module = "just text"
 

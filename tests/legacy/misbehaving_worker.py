@@ -41,7 +41,7 @@ if mood == "exits":
     sys.exit(3)
 if mood == "garbage":
     sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-protocol, version = (99 if mood == "future" else 1), ("2.5.43" if mood == "old" else "3.4.1")
+protocol, version = (99 if mood == "future" else 2), ("2.5.43" if mood == "old" else "3.4.1")
 send(op="hello", protocol=protocol, incarnation=arguments.incarnation, python="3.11", executable="x", dspy=version)
 while True:
     message = receive()

@@ -1,5 +1,6 @@
 """The framed channel over a real socket pair, on both event loops."""
 
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -35,17 +36,68 @@ async def test_messages_arrive_in_order_and_both_ways(pair: tuple[socket.socket,
 async def test_a_message_larger_than_the_socket_takes_is_pumped_as_the_other_side_reads(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
+    pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     a, b = Channel(pair[0]), Channel(pair[1])
-    big = "x" * 5_000_000
+    big = "x" * 100_000  # below what goes by a memory file
     with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
             group.start_soon(a.pump)
             a.post({"op": "big", "value": big})
-            assert a.waiting > 1_000_000, "the socket took it all at once: this test tests nothing"
+            assert a.waiting > 10_000, "the socket took it all at once: this test tests nothing"
             assert (await b.receive())["value"] == big
             assert a.waiting == 0
             a.close()
     b.close()
+
+
+async def test_a_large_message_goes_beside_the_stream_and_leaves_no_file_and_no_descriptor(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    a, b = Channel(pair[0]), Channel(pair[1])
+    before, shared = len(os.listdir("/proc/self/fd")), os.listdir("/dev/shm")
+    big = "x" * 5_000_000
+    for _ in range(3):
+        a.post({"op": "big", "value": big})
+        assert a.waiting == 0, "the stream carries a header only: a ping behind it waits for nothing"
+        a.post({"op": "ping"})
+    for _ in range(2):
+        assert (await b.receive())["value"] == big
+        assert (await b.receive())["op"] == "ping"
+    assert os.listdir("/dev/shm") == shared
+    b.close()  # with one message unread
+    a.close()
+    assert len(os.listdir("/proc/self/fd")) <= before - 2
+
+
+async def test_a_payload_in_memory_without_its_descriptor_or_with_less_than_it_announces_is_garbage(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    a = Channel(pair[0])
+    pair[1].send(struct.pack(">I", 0x80000000 | 200_000))
+    with pytest.raises(ProtocolError, match="without its descriptor"):
+        await a.receive()
+    a.close()
+    ours, theirs = socket.socketpair()
+    b = Channel(ours)
+    for length, said in ((200_000, "holds 5"), (5, "no frames|not JSON|must hold")):
+        fd = os.memfd_create("test")
+        os.write(fd, b"12345")
+        socket.send_fds(theirs, [struct.pack(">I", 0x80000000 | length)], [fd])
+        os.close(fd)
+        with pytest.raises(ProtocolError, match=said):
+            await b.receive()
+        b.close()
+        theirs.close()
+        ours, theirs = socket.socketpair()
+        b = Channel(ours)
+    reading, writing = os.pipe()  # a reader that trusted it would wait for ever
+    socket.send_fds(theirs, [struct.pack(">I", 0x80000000 | 5)], [reading])
+    with pytest.raises(ProtocolError, match="must be a memory file"):
+        await b.receive()
+    for fd in (reading, writing):
+        os.close(fd)
+    b.close()
+    theirs.close()
 
 
 async def test_what_waits_to_be_written_is_bounded_and_the_refused_message_leaves_no_trace(

@@ -156,7 +156,7 @@ async def test_litellm_is_not_imported_even_where_dspy_would_choose_it(
 ) -> None:
     # A gateway in the environment makes dspy's "auto" engine choose litellm, which costs 8 s in mid-request.
     env = {**os.environ, "OPENAI_API_BASE": server.url}
-    async with open_pool(lm=lm, env=env) as pool:
+    async with open_pool(lm=lm, env=env, start="spawn") as pool:
         await run(pool, "qa", question="Why?")
         assert (await run(pool, "does", what="describe")).values["litellm"] is False
 
@@ -183,14 +183,14 @@ async def test_the_disk_cache_is_off_unless_a_directory_is_given_and_is_then_sha
     home, shared = tmp_path / "home", tmp_path / "cache"
     home.mkdir()
     env = {**os.environ, "HOME": str(home)}
-    async with open_pool(lm=caching, env=env) as pool:
+    async with open_pool(lm=caching, env=env, start="spawn") as pool:
         await run(pool, "qa", question="One?")
         again = await run(pool, "qa", question="One?")
         assert again.usage == {}
         assert len(server.bodies) == 1
     assert list(home.iterdir()) == []
     for _ in range(2):
-        async with open_pool(lm=caching, env=env, cache_dir=str(shared)) as pool:
+        async with open_pool(lm=caching, cache_dir=str(shared)) as pool:
             assert (await run(pool, "qa", question="One?")).values == {"answer": "answer to One?"}
     assert len(server.bodies) == 2
 
@@ -379,11 +379,30 @@ async def test_an_answer_that_crosses_its_cancellation_is_dropped_and_the_worker
 # --- callers that go away ---------------------------------------------------------------------------------------------
 
 
-async def test_when_a_caller_is_cancelled_its_worker_is_killed_and_replaced_and_that_is_no_crash(
+async def test_when_a_caller_is_cancelled_its_program_is_interrupted_and_the_worker_serves_on(
     open_pool: OpenPool, marker: Path
 ) -> None:
-    async with open_pool() as pool, anyio.create_task_group() as group:
+    async with open_pool(cancel_grace=20.0) as pool, anyio.create_task_group() as group:
         call = await Later.start(group, pool, "does", what="sleep", marker=str(marker))
+        (pid,) = await said(marker)
+        call.scope.cancel()
+        assert (await pool.heard("legacy.worker.cancelled"))["incarnation"]
+        assert (await run(pool, "does", what="describe")).values["pid"] == pid
+        assert pool.named("legacy.worker.exited") == []
+        assert [event["after"] for event in pool.named("legacy.worker.state")][-4:] == [
+            "cancelling",
+            "idle",
+            "busy",
+            "idle",
+        ]
+
+
+@pytest.mark.parametrize(("what", "grace"), [("sleep", 0.0), ("hold_the_gil", 0.1), ("defy", 0.1)])
+async def test_a_program_that_does_not_unwind_within_the_grace_has_its_worker_killed_and_that_is_no_crash(
+    open_pool: OpenPool, marker: Path, what: str, grace: float
+) -> None:
+    async with open_pool(cancel_grace=grace) as pool, anyio.create_task_group() as group:
+        call = await Later.start(group, pool, "does", what=what, marker=str(marker))
         (pid,) = await said(marker)
         call.scope.cancel()
         await pool.heard("legacy.worker.ready", 2)
@@ -419,7 +438,7 @@ async def test_a_requests_own_timeout_is_an_error_that_says_whether_it_had_start
         ran = await first.outcome()
         assert isinstance(ran, LegacyTimeout)
         assert ran.started is True
-        await pool.heard("legacy.worker.ready", 2)
+        await pool.heard("legacy.worker.cancelled")
         assert (await run(pool, "echo", x=1)).values == {"x": 1}
 
 
@@ -463,12 +482,13 @@ async def test_a_full_queue_refuses_and_serves_again_when_it_has_room(
 async def test_without_dspy_the_start_fails_once_and_the_rest_of_the_tree_lives(bare_python: str) -> None:
     async with open_runtime() as rt:
         happened: list[str] = []
-        rt.events.subscribe(lambda event: happened.append(event.name), prefix="legacy.worker.")
+        rt.events.subscribe(lambda event: happened.append(event.name), prefix="legacy.")
         bystander = await rt.start(Actor())
         options = PoolOptions({"qa": SignatureProgram("question -> answer")}, python=bare_python, workers=3)
         with pytest.raises(MissingLegacy, match=r"dspex\[legacy\]"):
             await start_legacy_pool(rt, options)
-        assert happened.count("legacy.worker.failed") == 3, "each worker tried once, and none in a loop"
+        assert happened.count("legacy.warden.failed") == 1, "said once, and not in a loop"
+        assert "legacy.worker.started" not in happened
         assert bystander.alive
         assert rt.whereis("legacy.pool") is None
 
@@ -485,25 +505,31 @@ async def test_without_dspy_a_tree_with_a_pool_in_it_starts_and_every_caller_is_
 
 
 async def test_a_dspy_that_cannot_be_imported_is_no_crash_loop_and_every_caller_is_told(
-    open_pool: OpenPool, bare_python: str, tmp_path: Path
+    bare_python: str, tmp_path: Path
 ) -> None:
     broken = tmp_path / "dspy"
     broken.mkdir()
+    programs = {"qa": SignatureProgram("question -> answer")}
+    options = PoolOptions(programs, python=bare_python, import_paths=(str(tmp_path),), workers=2)
     broken.joinpath("__init__.py").write_text("import a_module_that_is_missing\n")
-    async with open_pool(python=bare_python, import_paths=(str(tmp_path),), workers=2, ready=0) as pool:
+    async with open_runtime() as rt:
+        happened: list[str] = []
+        rt.events.subscribe(lambda event: happened.append(event.name), prefix="legacy.")
+        await rt.start(Supervisor([legacy_pool_spec(options)]))
         for _ in range(2):
             with pytest.raises(MissingLegacy, match="a_module_that_is_missing"):
-                await run(pool, "echo", x=1)
+                await rt.ref("legacy.pool").within(30).call(LegacyPool.run, "qa", {})
         with pytest.raises(MissingLegacy):
-            await pool.ref.within(30).call(LegacyPool.wait_ready, 1)
-        assert len(pool.named("legacy.worker.started")) == 2
-        assert len(pool.named("legacy.worker.failed")) == 2
+            await rt.ref("legacy.pool").within(30).call(LegacyPool.wait_ready, 1)
+        names = ("legacy.worker.started", "legacy.warden.failed", "legacy.worker.failed")
+        assert [happened.count(name) for name in names] == [0, 1, 2]
     broken.joinpath("__init__.py").write_text("raise RuntimeError('out of order')\n")
-    async with open_pool(python=bare_python, import_paths=(str(tmp_path),), ready=0) as pool:
+    async with open_runtime() as rt:
+        await rt.start(Supervisor([legacy_pool_spec(options)]))
         with pytest.raises(PoolUnavailable, match="out of order") as raised:
-            await run(pool, "echo", x=1)
-        assert isinstance(raised.value.__cause__, WorkerStartFailed)
-        assert "RuntimeError" in raised.value.__cause__.remote_traceback
+            await rt.ref("legacy.pool").within(30).call(LegacyPool.run, "qa", {})
+    assert isinstance(raised.value.__cause__, WorkerStartFailed)
+    assert "RuntimeError" in raised.value.__cause__.remote_traceback
 
 
 async def test_requests_wait_for_the_first_worker_to_load(open_pool: OpenPool) -> None:
@@ -513,8 +539,8 @@ async def test_requests_wait_for_the_first_worker_to_load(open_pool: OpenPool) -
         assert result.latency_s > result.run_s
 
 
-async def test_no_more_workers_import_dspy_at_once_than_are_allowed(open_pool: OpenPool) -> None:
-    async with open_pool(workers=3, concurrent_starts=1, ready=3) as pool:
+async def test_no_more_spawned_workers_import_dspy_at_once_than_are_allowed(open_pool: OpenPool) -> None:
+    async with open_pool(workers=3, concurrent_starts=1, ready=3, start="spawn") as pool:
         ready = [event.at for event in pool.events if event.name == "legacy.worker.ready"]
         loads = [event["load_s"] for event in pool.named("legacy.worker.ready")]
         gaps = [later - earlier for earlier, later in pairwise(ready)]
@@ -570,6 +596,7 @@ async def test_the_pool_and_its_workers_are_a_subtree(open_pool: OpenPool) -> No
         assert node is not None
         assert [(child.id, child.kind, child.state) for child in node.children] == [
             ("pool", "LegacyPool", "running"),
+            ("warden", "WardenActor", "running"),
             ("worker-1", "WorkerActor", "running"),
             ("worker-2", "WorkerActor", "running"),
         ]

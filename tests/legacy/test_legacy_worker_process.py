@@ -23,7 +23,8 @@ from dspex.legacy import (
     WorkerStartFailed,
 )
 from dspex.legacy.process import WorkerProcess
-from dspex.legacy.worker.main import EXIT_HOST_GONE, EXIT_PROTOCOL
+from dspex.legacy.warden import Warden
+from dspex.legacy.worker.mortal import EXIT_HOST_GONE, EXIT_PROTOCOL
 from legacy_pools import HERE, PROGRAMS, alive, gone_within, said
 
 pytestmark = pytest.mark.anyio
@@ -80,16 +81,26 @@ def has_mapped(pid: int, library: str) -> bool:
 
 @asynccontextmanager
 async def serving(**changes: Any) -> AsyncGenerator[Talk]:
-    worker = await WorkerProcess.start("w", options(**changes))
+    """A worker forked by a warden, if nothing about it has to be its own; else one that imports dspy for itself."""
+    chosen = options(**changes)
+    warden = await Warden.start("warden", chosen) if "env" not in changes and chosen.start != "spawn" else None
+    worker = None
     try:
-        await worker.load()
-        talk = Talk(worker)
         async with anyio.create_task_group() as group:
+            if warden is not None:
+                group.start_soon(warden.run)
+            worker = await WorkerProcess.start("w", chosen, warden)
+            await worker.load()
+            talk = Talk(worker)
             group.start_soon(talk.serve)
             yield talk
+            await worker.close()
             group.cancel_scope.cancel()
     finally:
-        await worker.close()
+        if worker is not None:
+            await worker.close()
+        if warden is not None:
+            await warden.close()
 
 
 async def test_it_says_hello_before_it_imports_dspy_and_is_gone_after_close() -> None:
@@ -115,7 +126,7 @@ async def test_it_runs_in_utf8_mode_single_threaded_private_and_holds_one_channe
     ours, other = socket.socketpair()
     ours.set_inheritable(True)  # of the host's own: it must not reach a worker
     with ours, other:
-        async with serving() as talk:
+        async with serving(start="spawn") as talk:
             talk.ask("does", what="describe")
             value = (await talk.reply())["value"]
     assert value["utf8"] == 1
@@ -172,7 +183,7 @@ async def test_a_declared_path_that_is_no_program_fails_typed_and_the_worker_liv
     programs = {
         "text": ImportedProgram("legacy_programs:not_a_module"),
         "absent": ImportedProgram("legacy_programs:nowhere"),
-        "odd": SignatureProgram("a -> b", module="ReAct"),  # type: ignore[arg-type]
+        "odd": SignatureProgram("a -> b", module="CodeAct"),  # type: ignore[arg-type]
         "echo": ImportedProgram("legacy_programs:echo"),
     }
     async with serving(programs=programs) as talk:
