@@ -90,7 +90,7 @@ def _calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or not node.args:
             continue
-        bus = ast.unparse(node.func.value).rpartition(".")[2] == "events"
+        bus = ast.unparse(node.func.value).rpartition(".")[2] in ("events", "_events")
         if node.func.attr == "_emit" or (node.func.attr == "emit" and bus):
             yield node, node.func.attr
 

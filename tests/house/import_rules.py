@@ -23,6 +23,7 @@ ALLOWED = {
     "runtime/testing": ANYIO | {"pytest"},
     "supervisors": ANYIO,
     "engine": ANYIO | DATA | {"numpy"},
+    "engine/evaluation": ANYIO | DATA | {"IPython"},
     "engine/types": ANYIO | DATA | {"jsonschema", "PIL", "soundfile"},
     "engine/lm": ANYIO | DATA | {"openai", "anthropic", "numpy", "xllamacpp"},
     "legacy": ANYIO | DATA | {"orjson"},
@@ -36,8 +37,8 @@ ALLOWED = {
 
 ON_FIRST_USE = frozenset(
     {
-        *("PIL", "anthropic", "click", "dspy", "hdrh", "jsonschema", "numpy", "openai", "openfeature", "prometheus_client"),
-        *("pytest", "rich", "soundfile", "structlog", "trio", "xllamacpp", "yaml"),
+        *("IPython", "PIL", "anthropic", "click", "dspy", "hdrh", "jsonschema", "numpy", "openai", "openfeature"),
+        *("prometheus_client", "pytest", "rich", "soundfile", "structlog", "trio", "xllamacpp", "yaml"),
     }
 )
 """Third parties imported inside functions only (or for the type checker), because they are optional or slow."""
@@ -51,8 +52,8 @@ LOADED_WHEN_PRESENT = frozenset(
 )
 """Modules that are themselves imported on first use may import theirs at the top."""
 
-ALONE = "legacy/worker/"
-"""Run by path under any interpreter: it imports nothing of the package outside itself."""
+ALONE = ("legacy/worker/", "engine/sandbox/inside/")
+"""Run by path, the first under any interpreter: they import nothing of the package outside themselves."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,9 @@ def _faults(name: str, where: str, found: Import, modules: dict[str, Path]) -> I
         mine, theirs = _room(name), _room(found.target)
         if mine != theirs and _floor(theirs) >= _floor(mine):
             yield f"{mine or 'dspex'} must not import {theirs or 'dspex'}: imports point down"
-        if where.startswith(ALONE) and not f"{found.target}.".startswith(ALONE.replace("/", ".")):
-            yield f"{ALONE} must not import {found.target or 'dspex'}: it runs alone"
+        alone = next((folder for folder in ALONE if where.startswith(folder)), None)
+        if alone is not None and not f"{found.target}.".startswith(alone.replace("/", ".")):
+            yield f"{alone} must not import {found.target or 'dspex'}: it runs alone"
         return
     if found.target in sys.stdlib_module_names:
         return
