@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,7 @@ async def storm(
                 run.over = True
             last = time.monotonic()
             with anyio.move_on_after(BACK_WITHIN * 6):
-                await _whole(pool, workers)
+                await _whole(pool, workers, log)
             report.back_after = time.monotonic() - last
             pids = [*run.pids.values(), run.warden, run.template]
         ran = Counter(log.read_text().split())
@@ -200,17 +201,24 @@ async def storm(
     return report
 
 
-async def _whole(pool: NamedRef[LegacyPool], workers: int) -> None:
-    """Returns when all workers are there and each of them answers."""
+async def _whole(pool: NamedRef[LegacyPool], workers: int, log: Path) -> None:
+    """Returns when as many workers as there should be have each answered a request, all at the same time.
+
+    A stopped process still counts as ready until its silence is noticed; only an answer shows that it serves.
+    """
     while True:
-        try:
-            await pool.within(1).call(LegacyPool.wait_ready, workers)
-            statistics = await pool.within(1).call(LegacyPool.statistics)
-            if sum(worker.state != "replacing" for worker in statistics.workers) == workers:
-                return
-        except (CallTimeout, ActorExit, LegacyError):
-            pass
-        await anyio.sleep(0.02)
+        served: set[str] = set()
+
+        async def ask(number: int, served: set[str] = served) -> None:
+            inputs = {"mark": f"safe.after.{number}", "log": str(log), "seconds": 0.05}
+            with suppress(CallTimeout, ActorExit, LegacyError):
+                served.add((await pool.within(2).call(LegacyPool.run, "safe", inputs)).worker)
+
+        async with anyio.create_task_group() as group:
+            for number in range(workers):
+                group.start_soon(ask, number)
+        if len(served) == workers:
+            return
 
 
 def _alive(pid: int) -> bool:
