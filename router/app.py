@@ -27,8 +27,8 @@ from ..engine import LM
 from ..engine.actors import ProgramActor
 from ..engine.lm.local import LocalModel, LocalModelSpec
 from ..legacy import LegacyPool, LMSettings, PoolOptions, legacy_pool_spec
-from ..runtime import ActorExit, CallTimeout, NamedRef, Runtime, current_runtime, open_runtime
-from ..supervisors import Child, Node, Supervisor, tree
+from ..runtime import ActorExit, CallTimeout, Exited, NamedRef, Runtime, current_runtime, open_runtime
+from ..supervisors import Child, Node, Supervisor, TaskSupervisor, tree
 from .errors import AppClosed, BadProgram
 from .flags import Flags, FlagStore
 from .ledger import Book, Ledger
@@ -45,6 +45,7 @@ TIMEOUT: Final = 60.0
 
 _ROOT: Final = "dspex"
 _POOL: Final = "legacy"
+_TASKS: Final = "dspex.tasks"
 
 
 @final
@@ -168,6 +169,7 @@ class Dspex:
             journal=self._journal,
             book=self._book,
         )
+        children.append(Child("tasks", TaskSupervisor, type="supervisor", name=_TASKS))
         return Supervisor(children, strategy="one_for_one", intensity=self._intensity, period=self._period)
 
     def child(self, id: str = _ROOT) -> Child:
@@ -287,6 +289,35 @@ class Dspex:
             if not rt.kernel.processes or (self._block is not None and rt.whereis(_ROOT) is None):
                 raise AppClosed("this app has stopped")
             await rt.sleep(0.005)
+
+    async def map(
+        self,
+        program: str,
+        inputs: Iterable[Mapping[str, object]],
+        *,
+        concurrency: int = 8,
+        within: float | None = TIMEOUT,
+    ) -> AsyncGenerator[Answer]:
+        """Ask for each of the inputs, at most ``concurrency`` at a time; answers come in the order of the inputs.
+
+        Inputs are taken as they are needed. The first error is raised and ends the rest. ``within`` is in seconds, for
+        each request. Who leaves the loop early closes it (``aclosing``), which ends what is under way.
+        """
+
+        async def one(asked: Mapping[str, object]) -> Answer | Exception:
+            try:
+                return await self.call(program, asked, within=within)
+            except Exception as error:  # a value here: it is raised at the reader, not a crash of the task
+                return error
+
+        tasks: NamedRef[TaskSupervisor] = self._running.ref(_TASKS)
+        async with TaskSupervisor.stream(tasks, one, inputs, max_concurrency=concurrency, timeout=None) as results:
+            async for result in results:
+                if isinstance(result, Exited):
+                    raise ActorExit(result.reason, f"a task of map({program!r})")
+                if isinstance(result.value, Exception):
+                    raise result.value
+                yield result.value
 
     # --- looking ------------------------------------------------------------------------------------------------
 

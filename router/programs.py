@@ -1,7 +1,8 @@
 """One program, both engines: what a team writes down once for each of its programs.
 
     ProgramSpec.of_signature("mood", "message -> mood: Literal['good', 'bad']")
-    ProgramSpec("qa", native=build_qa, legacy=ImportedProgram("shop.programs:qa", idempotent=True))
+    ProgramSpec.of_factory("qa", "shop.programs:qa", idempotent=True)    # def qa(dspy): return dspy.ChainOfThought(...)
+    ProgramSpec("own", native=build_native, legacy=ImportedProgram("shop.programs:build_legacy"))
 
 A side that is None is not there: the program then runs on the other engine only, and flags that say otherwise are
 refused, with the flag to change.
@@ -9,9 +10,10 @@ refused, with the flag to change.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 from .. import engine
 from ..engine import Module
@@ -69,4 +71,46 @@ class ProgramSpec:
         legacy = SignatureProgram(
             signature, module=module, instructions=instructions, state=state, idempotent=idempotent
         )
+        return cls(name, native=native, legacy=legacy, concurrency=concurrency)
+
+    @classmethod
+    def of_factory(
+        cls,
+        name: str,
+        path: str,
+        *,
+        state: Mapping[str, object] | None = None,
+        idempotent: bool = False,
+        concurrency: int = 8,
+    ) -> ProgramSpec:
+        """A program written once for both engines: a function that is given the `dspy`-like namespace and returns a module.
+
+            def qa(dspy):
+                return dspy.ChainOfThought("question -> answer")
+
+        ``path`` is "package.module:function"; workers must be able to import it too (``PoolOptions.import_paths``), and the
+        module must not import `dspy` itself at its top. ``state``: as ``program.save`` of either engine writes it.
+
+        Raises BadProgram for what cannot be imported, is no such function, or makes no module; here, not at the first
+        request.
+        """
+        legacy = ImportedProgram(path, state=state, idempotent=idempotent)
+        module_name, _, attribute = path.partition(":")
+        try:
+            factory: Any = getattr(importlib.import_module(module_name), attribute)
+        except (ImportError, AttributeError) as error:
+            raise BadProgram(name, f"{path} cannot be imported ({error})") from error
+
+        def native() -> Module:
+            made: object = factory(engine)
+            if not isinstance(made, Module):
+                raise BadProgram(name, f"{path} gave a {type(made).__name__}, and a module of the namespace is needed")
+            if state is not None:
+                made.load_state(state)
+            return made
+
+        try:
+            native()
+        except TypeError as error:
+            raise BadProgram(name, f"{path} must take one argument, the namespace ({error})") from error
         return cls(name, native=native, legacy=legacy, concurrency=concurrency)

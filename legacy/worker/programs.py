@@ -25,6 +25,7 @@ MODULES = ("Predict", "ChainOfThought", "ReAct")
 
 _TRACEBACK_LIMIT = 20_000
 _STATM_PERIOD = 0.25
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Failure(Exception):
@@ -157,12 +158,21 @@ class Programs:
         else:
             module_name, _, attribute = spec["path"].partition(":")
             found = getattr(importlib.import_module(module_name), attribute)
-            program = found if isinstance(found, self.dspy.Module) else found()
+            program = found if isinstance(found, self.dspy.Module) else found(*self._wanted(found))
             if not isinstance(program, self.dspy.Module):
                 raise Failure("config", f"{spec['path']} gave a {type(program).__name__}, and a dspy.Module is needed")
         if spec.get("state") is not None:
             program.load_state(spec["state"])
         return program
+
+    def _wanted(self, factory: Any) -> tuple[Any, ...]:
+        """A factory that must be given something is given dspy: it is written for either engine."""
+        try:
+            parameters = inspect.signature(factory).parameters.values()
+        except (TypeError, ValueError):  # no signature to be had
+            return ()
+        needed = [each for each in parameters if each.default is each.empty and each.kind in _POSITIONAL]
+        return (self.dspy,) if len(needed) == 1 else ()
 
     def _tool(self, name: str) -> Any:
         """A dspy.Tool whose function is the host's callable of that name."""

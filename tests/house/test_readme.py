@@ -41,7 +41,7 @@ def test_the_actor_refuses_crashes_and_is_restarted(tmp_path: Path) -> None:
 def test_the_app_can_be_made_as_shown(tmp_path: Path) -> None:
     code = BLOCKS[2] + "\nprint([child.spec.id for child in app.supervisor().records], app.flags.current)\n"
     printed = run(tmp_path, code)
-    assert printed.startswith("['native.qa', 'legacy', 'ledger', 'shadow', 'native', 'legacy-arm', 'router']")
+    assert printed.startswith("['native.qa', 'legacy', 'ledger', 'shadow', 'native', 'legacy-arm', 'router', 'tasks']")
 
 
 def test_every_block_of_the_readme_is_run_here() -> None:

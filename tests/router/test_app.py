@@ -4,6 +4,8 @@ import os
 import random
 import signal
 from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
 
 import anyio
 import pytest
@@ -20,6 +22,7 @@ from dspex.router import (
     Flags,
     FlagStore,
     ProgramSpec,
+    UnknownProgram,
 )
 from dspex.runtime import ActorExit, Event, open_runtime
 from dspex.supervisors import Supervisor
@@ -67,6 +70,29 @@ async def test_one_description_is_asked_of_both_engines_with_the_same_answer(ser
     assert arm.p50_s > 0
 
 
+async def test_a_program_is_written_once_and_runs_on_both(server: OpenAIServer) -> None:
+    spec = ProgramSpec.of_factory("qa", "written_once:qa", idempotent=True)
+    pool = PoolOptions({"x": SignatureProgram(SIGNATURE)}, workers=1, import_paths=(str(Path(__file__).parent),))
+    async with Dspex([spec], lm=model(server), pool=pool) as app:
+        answers = [await app.call("qa", question="Why?", engine=engine) for engine in ("native", "legacy")]
+    assert [answer["answer"] for answer in answers] == ["answer to Why?"] * 2
+    assert server.bodies[0]["messages"] == server.bodies[1]["messages"]
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("written_once:absent", "cannot be imported"),
+        ("nobody_has_this:qa", "cannot be imported"),
+        ("written_once:nothing", "gave a NoneType"),
+        ("written_once:without_arguments", "must take one argument"),
+    ],
+)
+async def test_a_factory_that_is_none_is_refused_when_it_is_named(path: str, says: str) -> None:
+    with pytest.raises(BadProgram, match=says):
+        ProgramSpec.of_factory("qa", path)
+
+
 async def test_without_a_legacy_side_there_is_no_worker(server: OpenAIServer) -> None:
     async with Dspex([NATIVE], lm=model(server)) as app:
         await app.wait_ready()
@@ -75,6 +101,28 @@ async def test_without_a_legacy_side_there_is_no_worker(server: OpenAIServer) ->
         app.flags.set(use_native_predictors=False)
         with pytest.raises(EngineMissing, match="use_native_predictors=False"):
             await app.call("own", question="Why?")
+
+
+async def test_map_answers_in_order_with_bounded_concurrency_and_takes_inputs_as_needed(server: OpenAIServer) -> None:
+    taken: list[int] = []
+
+    def inputs() -> Iterator[dict[str, object]]:
+        for number in range(30):
+            taken.append(number)
+            yield {"question": f"Why {number}?"}
+
+    async with Dspex([NATIVE], lm=model(server)) as app:
+        answers = [answer["answer"] async for answer in app.map("own", inputs(), concurrency=3)]
+        assert answers == [f"answer to Why {number}?" for number in range(30)]
+        taken.clear()
+        async with aclosing(app.map("own", inputs(), concurrency=3)) as some:
+            async for _ in some:
+                break
+        assert len(taken) <= 8
+        async with aclosing(app.map("other", inputs())) as refused:
+            with pytest.raises(UnknownProgram):
+                async for _ in refused:
+                    pass
 
 
 async def test_it_is_a_child_in_somebody_else_s_tree_and_comes_back_when_it_is_killed(server: OpenAIServer) -> None:
