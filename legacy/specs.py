@@ -53,7 +53,8 @@ class ImportedProgram:
     """A program of the user's own code: `ImportedProgram("shop.answers:build")`.
 
     The name after the colon is a `dspy.Module` instance, or a class or function that returns one when called without
-    arguments, or with `dspy` as its only one (a program written for either engine). The worker must be able to import the module: see `PoolOptions.import_paths`.
+    arguments, or with `dspy` as its only one (a program written for either engine). The
+    worker must be able to import the module: see `PoolOptions.import_paths`.
     """
 
     path: str
