@@ -30,6 +30,8 @@ from .programs import Programs, printable, traceback_of
 _CANCEL_SIGNAL = signal.SIGURG
 """Ignored by default: one that comes too late, or reaches a process that knows nothing of it, harms nobody."""
 
+_INSIST_SECONDS = 0.25
+
 
 class Cancelled(BaseException):
     """Raised in the main thread, inside the program, when nobody waits for its result any more."""
@@ -82,7 +84,7 @@ class Worker:
             elif op == "cancel":
                 self._cancelled.add(message["id"])
                 if self._running == message["id"]:
-                    signal.pthread_kill(threading.main_thread().ident or 0, _CANCEL_SIGNAL)
+                    threading.Thread(target=self._insist, args=(message["id"],), daemon=True).start()
             elif op == "credit":
                 if self._running == message["id"]:
                     self._credit.release(message["count"])
@@ -91,9 +93,16 @@ class Worker:
             else:
                 work.put(message)
 
+    def _insist(self, number: int) -> None:
+        """Interrupts the main thread until the request is off its stack: an exception that is raised inside a finalizer
+        or a callback from C is ignored by Python, and would be lost.
+        """
+        while self._running == number:
+            signal.pthread_kill(threading.main_thread().ident or 0, _CANCEL_SIGNAL)
+            time.sleep(_INSIST_SECONDS)
+
     def _interrupt(self, *_: object) -> None:
         if self._running is not None and self._running in self._cancelled:
-            self._running = None
             raise Cancelled
 
     def _load(self, message: dict[str, Any]) -> None:
@@ -118,7 +127,11 @@ class Worker:
         elif number in self._cancelled:
             reply = _error("cancelled", "cancelled before it began")
         else:
-            reply = self._run(request)
+            try:
+                reply = self._run(request)
+            except Cancelled:  # once more, on the way out
+                reply = _error("cancelled", "interrupted")
+            self._running = None
         self._cancelled.discard(number)
         # What the program printed reaches the host before its reply. A program may have closed or replaced the streams.
         for stream in (sys.stdout, sys.stderr):
@@ -158,7 +171,9 @@ class Worker:
 
         def emit(chunk: Any) -> None:
             nonlocal sent
-            self._credit.acquire()  # the consumer says how much it will take
+            while not self._credit.acquire(timeout=_INSIST_SECONDS):  # the consumer says how much it will take
+                if number in self._cancelled:
+                    raise Cancelled
             message = {"op": "chunk", "id": number, "incarnation": self._incarnation, "index": sent, "chunk": chunk}
             self._channel.send(message)
             sent += 1
