@@ -3,6 +3,7 @@
 # make lint     ruff and the type checker only
 # make suite    the test suite only; PYTEST_ARGS="tests/runtime -x" is handed on
 # make bench    the benchmarks
+# make chaos    the legacy pool under a thousand kills; make versions: under other releases of dspy
 # make clean    removes build products and caches; `make distclean` removes the environment too
 #
 # The first run creates $(VENV) and installs into it; later runs touch no network until pyproject.toml, constraints.txt or
@@ -17,7 +18,7 @@ RUN_EXTRAS = anthropic,embeddings,legacy,local,openai,openfeature,prometheus,tri
 INPUTS = pyproject.toml constraints.txt Makefile
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint suite bench clean distclean
+.PHONY: demo test lint suite bench chaos versions clean distclean
 
 demo: $(VENV)/.installed-run
 	@$(BIN)/python examples/first_run.py
@@ -43,6 +44,18 @@ bench: $(VENV)/.installed-dev
 	@set -e; for file in $$(grep -l __main__ benchmarks/*.py); do \
 		echo "== $$file"; $(BIN)/python "$$file"; \
 	done
+
+# The legacy pool under a thousand SIGKILLs, on both loops; seeded.
+chaos: $(VENV)/.installed-dev
+	@$(BIN)/python tests/legacy/chaos.py --kills 1000 --workers 4
+	@$(BIN)/python tests/legacy/chaos.py --kills 1000 --workers 4 --backend trio
+
+# Workers under other releases of dspy beside this one, each in an environment of its own.
+versions: $(VENV)/.installed-dev
+	@for v in 3.3.1 2.6.27; do test -x .venv-dspy-$$v/bin/python || \
+		{ $(BIN)/python -m venv .venv-dspy-$$v && .venv-dspy-$$v/bin/pip install -q "dspy==$$v"; } || exit 1; done
+	@DSPEX_LEGACY_PYTHONS="3.3=$(CURDIR)/.venv-dspy-3.3.1/bin/python,2.6=$(CURDIR)/.venv-dspy-2.6.27/bin/python" \
+		$(BIN)/python -m pytest tests/legacy/test_legacy_versions.py
 
 # A stamp is written only when all of its installation has succeeded, so an interrupted one starts again.
 $(VENV)/.installed-run: EXTRAS = $(RUN_EXTRAS)

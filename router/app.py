@@ -20,6 +20,7 @@ import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, final
 
@@ -31,6 +32,7 @@ from ..runtime import ActorExit, CallTimeout, Exited, NamedRef, Runtime, current
 from ..supervisors import Child, Node, Supervisor, TaskSupervisor, tree
 from .errors import AppClosed, BadProgram
 from .flags import Flags, FlagStore
+from .host_lm import HostLM, answer
 from .ledger import Book, Ledger
 from .open_feature import Chooser
 from .programs import ProgramSpec
@@ -89,6 +91,7 @@ class Dspex:
         flags: FlagStore | Flags | None = None,
         pool: PoolOptions | None = None,
         workers: int = 2,
+        host_lm: bool = False,
         chooser: Chooser | None = None,
         shadow: ShadowOptions | None = None,
         journal: str | os.PathLike[str] | None = None,
@@ -105,6 +108,8 @@ class Dspex:
             local: a model on this machine, served by a child of the tree.
             pool: everything else about the workers; its programs and model are replaced by those given here.
             workers: their number, where ``pool`` is not given.
+            host_lm: the workers' calls to the model are made by this process: they get no key, and cache, limits and
+                connections are shared with the native side.
             beside: children of your own, started before everything else: a ``FlagFile``, for example.
             intensity: restarts in ``period`` seconds that the tree bears before it gives up; a worker process that dies
                 is the pool's affair and does not count.
@@ -119,6 +124,9 @@ class Dspex:
         self._lm = lm
         self._pool = pool
         self._workers = workers
+        if host_lm and lm is None:
+            raise ValueError("host_lm=True needs a model: give lm= or local=")
+        self._host_lm = host_lm
         self._chooser = chooser
         self._shadow = shadow
         self._journal = journal
@@ -152,6 +160,10 @@ class Dspex:
                 children.append(self._native(spec))
         pool = self._pool_options()
         if pool is not None:
+            host = self._native_lm() if self._host_lm else None
+            if host is not None:
+                pool = replace(pool, lm=_without_key(pool.lm), lm_server=partial(answer, host))
+                children.append(Child("host-lm", lambda: HostLM(host)))
             children.append(legacy_pool_spec(pool, name=_POOL))
         routed = [
             RoutedProgram(
@@ -345,6 +357,10 @@ class Dspex:
         """Counts, error rates and latencies by program and engine, of everything that was answered before."""
         ledger: NamedRef[Ledger] = self._running.ref("ledger")
         return AppStatistics(await ledger.call(Ledger.statistics))
+
+
+def _without_key(lm: LMSettings | None) -> LMSettings | None:
+    return replace(lm, api_key=None, api_base=None, host=True) if lm is not None else None
 
 
 def _native_name(program: str) -> str:

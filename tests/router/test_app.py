@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 from dspex.engine import ChainOfThought, LMServerError
-from dspex.legacy import LMSettings, PoolOptions, SignatureProgram, WorkerCrashed
+from dspex.legacy import LMSettings, PoolOptions, RemoteError, SignatureProgram, WorkerCrashed
 from dspex.router import (
     AppClosed,
     AppCollector,
@@ -68,6 +68,17 @@ async def test_one_description_is_asked_of_both_engines_with_the_same_answer(ser
     assert (arm.requests, arm.failed) == (2, 0)
     assert arm.p50_s is not None
     assert arm.p50_s > 0
+
+
+async def test_the_workers_may_ask_the_model_through_this_process_and_then_know_no_key(server: OpenAIServer) -> None:
+    async with Dspex([qa()], lm=model(server), workers=1, host_lm=True) as app:
+        answer = await app.call("qa", question="Why?", engine="legacy")
+        assert answer["answer"] == "answer to Why?"
+        with pytest.raises(RemoteError, match="LMServerError"):
+            await app.call("qa", question="status 503", engine="legacy")
+    assert server.keys == ["Bearer k"] * 2
+    with pytest.raises(ValueError, match="needs a model"):
+        Dspex([qa()], host_lm=True)
 
 
 async def test_a_program_is_written_once_and_runs_on_both(server: OpenAIServer) -> None:
