@@ -1,8 +1,9 @@
 """What the LM keeps of answers: one request for equal calls, in this process and the next, and never a failed call."""
 
 import json
-import multiprocessing
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -251,21 +252,21 @@ async def test_a_locked_file_delays_no_one_for_long_and_is_tried_again(tmp_path:
     assert [engine.cache.get({"q": number}) for number in (1, 2, 3)] == ["one", None, "three"]
 
 
-def _put_many(folder: str, first: int) -> None:
-    cache = engine.Cache(True, False, folder, disk_size_limit_bytes=None)
-    for number in range(first, first + 50):
-        cache.put({"q": number}, f"value {number}")
-    cache.close()
+PUTS_MANY = """
+import sys
+import dspex.engine as engine
+
+folder, first = sys.argv[1], int(sys.argv[2])
+cache = engine.Cache(True, False, folder, disk_size_limit_bytes=None)
+for number in range(first, first + 50):
+    cache.put({"q": number}, f"value {number}")
+cache.close()
+"""
 
 
 def test_several_processes_write_to_one_file(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_put_many, args=(str(tmp_path), first)) for first in (0, 50)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
+    processes = [subprocess.Popen([sys.executable, "-c", PUTS_MANY, str(tmp_path), first]) for first in ("0", "50")]
+    assert [process.wait(60) for process in processes] == [0, 0]
     cache = engine.Cache(True, True, str(tmp_path))
     assert [cache.get({"q": number}) for number in range(100)] == [f"value {number}" for number in range(100)]
     cache.close()

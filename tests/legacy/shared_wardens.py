@@ -11,6 +11,7 @@ import pytest
 from dspex.legacy import PoolOptions, SignatureProgram
 from dspex.legacy.warden import Warden
 from legacy_pools import HERE
+from own_processes import keep
 
 Start = Callable[[str, PoolOptions], Awaitable[Warden]]
 
@@ -27,6 +28,7 @@ class SharedWardens:
         """Starts the warden of `backend`, or another if somebody has killed it."""
         if backend not in self._wardens or not self._wardens[backend].alive:
             self._wardens[backend] = anyio.run(self._warmed, backend=backend)
+            keep(self._wardens[backend].pid)
         return self._wardens[backend]
 
     async def _warmed(self) -> Warden:
