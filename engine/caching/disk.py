@@ -72,6 +72,11 @@ class DiskStore:
         self._writes = 0
         self._failures = 0
 
+    def __del__(self) -> None:
+        # A cache that is dropped, or replaced by `configure_cache`, takes its open file along.
+        if getattr(self, "_connection", None) is not None:
+            self.close()
+
     def get(self, key: str) -> str | None:
         """The text under `key`, or None."""
         with self._lock:
