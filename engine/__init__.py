@@ -7,124 +7,130 @@
     pred = await qa.acall(question="17 * 3?")        # or qa(question=...) outside an event loop
 
 Names, parameters, prompts and saved state are those of dspy 3.4, for what is offered; a program that imports from dspy's
-submodules is served by `install_as("dspy")` (`dspy_names.py`). Importing this room imports no provider's SDK.
+submodules is served by `install_as("dspy")` (`dspy_names.py`). Importing this room imports no provider's SDK, and of
+its own files only what stands at the top: the rest is loaded by the first use of a name (`late_names.py`).
 """
 
-from .actors import ProgramActor
-from .adapters import Adapter, BAMLAdapter, ChatAdapter, JSONAdapter, TwoStepAdapter, XMLAdapter
-from .base_module import BaseModule, Parameter
-from .bridges import asyncify, syncify
-from .caching import Cache, configure_cache, request_cache
-from .callbacks import BaseCallback
+from typing import TYPE_CHECKING
+
 from .dspy_names import Installed, NotOffered, install_as
-from .dspy_names import missing as __getattr__  # noqa: F401 - asked for what is not below
-from .embedder import Embedder
-from .errors import (
-    AdapterError,
-    AdapterParseError,
-    ContextWindowExceededError,
-    EngineError,
-    FieldValueError,
-    LMAuthError,
-    LMBillingError,
-    LMCollectionLimitError,
-    LMConfigurationError,
-    LMError,
-    LMInvalidRequestError,
-    LMLockTimeoutError,
-    LMNotConfiguredError,
-    LMProviderError,
-    LMRateLimitError,
-    LMServerError,
-    LMStreamAssemblyError,
-    LMTimeoutError,
-    LMTransportError,
-    LMUnexpectedError,
-    LMUnsupportedFeatureError,
-    LMUnsupportedModelError,
-    MissingExtra,
-    MissingInputError,
-    PickleRefused,
-    SignatureError,
-    StateFileError,
-    StateMismatchError,
-    SyncInsideLoopError,
-    is_retryable_lm_error,
-)
-from .errors import EngineError as DSPyError
-from .evaluation import Evaluate, EvaluationResult
-from .example import Completions, Example, Prediction
-from .inputs import check_inputs, required_inputs
-from .lm import LM, BaseLM, DummyLM, Price, Provider, TrainingJob, inspect_history, lm15
-from .logs import configure_dspy_loggers, disable_logging, enable_logging
-from .module import Module
-from .modules import (
-    KNN,
-    RLM,
-    BestOfN,
-    ChainOfThought,
-    CodeAct,
-    MultiChainComparison,
-    ProgramOfThought,
-    ReAct,
-    ReActV2,
-    Refine,
-    majority,
-)
-from .optimizers import (
-    BootstrapFewShot,
-    BootstrapFewShotWithRandomSearch,
-    Ensemble,
-    KNNFewShot,
-    LabeledFewShot,
-    Teleprompter,
-)
-from .optimizers import BootstrapFewShotWithRandomSearch as BootstrapRS
-from .parallel import Parallel
-from .predict import Predict
-from .sandbox import (
-    CodeExecutionError,
-    CodeInterpreter,
-    CodeInterpreterError,
-    DenoInterpreter,
-    FinalOutput,
-    LocalInterpreter,
-    PythonInterpreter,
-    SandboxLimits,
-    SandboxUnavailableError,
-    resolve_interpreter_factory,
-)
-from .sandbox.serializable import SandboxSerializable
-from .saved_state import load
+from .dspy_names import missing as __getattr__  # noqa: F401 - asked for what is not here yet
+from .dspy_names import offered as __dir__  # noqa: F401
 from .settings import Settings, configure, context, load_settings, settings
-from .signatures import (
-    InputField,
-    OldField,
-    OldInputField,
-    OldOutputField,
-    OutputField,
-    Signature,
-    SignatureMeta,
-    ensure_signature,
-    infer_prefix,
-    make_signature,
-)
-from .streaming import StatusMessage, StatusMessageProvider, StreamListener, StreamResponse, streamify
-from .types import (
-    Audio,
-    Citations,
-    Code,
-    Document,
-    File,
-    History,
-    Image,
-    Reasoning,
-    Tool,
-    ToolCallResults,
-    ToolCalls,
-    Type,
-)
-from .usage import UsageTracker, track_usage
+
+if TYPE_CHECKING:
+    from .actors import ProgramActor
+    from .adapters import Adapter, BAMLAdapter, ChatAdapter, JSONAdapter, TwoStepAdapter, XMLAdapter
+    from .base_module import BaseModule, Parameter
+    from .bridges import asyncify, syncify
+    from .caching import Cache, configure_cache, request_cache
+    from .callbacks import BaseCallback
+    from .embedder import Embedder
+    from .errors import (
+        AdapterError,
+        AdapterParseError,
+        ContextWindowExceededError,
+        EngineError,
+        FieldValueError,
+        LMAuthError,
+        LMBillingError,
+        LMCollectionLimitError,
+        LMConfigurationError,
+        LMError,
+        LMInvalidRequestError,
+        LMLockTimeoutError,
+        LMNotConfiguredError,
+        LMProviderError,
+        LMRateLimitError,
+        LMServerError,
+        LMStreamAssemblyError,
+        LMTimeoutError,
+        LMTransportError,
+        LMUnexpectedError,
+        LMUnsupportedFeatureError,
+        LMUnsupportedModelError,
+        MissingExtra,
+        MissingInputError,
+        PickleRefused,
+        SignatureError,
+        StateFileError,
+        StateMismatchError,
+        SyncInsideLoopError,
+        is_retryable_lm_error,
+    )
+    from .errors import EngineError as DSPyError
+    from .evaluation import Evaluate, EvaluationResult
+    from .example import Completions, Example, Prediction
+    from .inputs import check_inputs, required_inputs
+    from .lm import LM, BaseLM, DummyLM, Price, Provider, TrainingJob, inspect_history, lm15
+    from .logs import configure_dspy_loggers, disable_logging, enable_logging
+    from .module import Module
+    from .modules import (
+        KNN,
+        RLM,
+        BestOfN,
+        ChainOfThought,
+        CodeAct,
+        MultiChainComparison,
+        ProgramOfThought,
+        ReAct,
+        ReActV2,
+        Refine,
+        majority,
+    )
+    from .optimizers import (
+        BootstrapFewShot,
+        BootstrapFewShotWithRandomSearch,
+        Ensemble,
+        KNNFewShot,
+        LabeledFewShot,
+        Teleprompter,
+    )
+    from .optimizers import BootstrapFewShotWithRandomSearch as BootstrapRS
+    from .parallel import Parallel
+    from .predict import Predict
+    from .sandbox import (
+        CodeExecutionError,
+        CodeInterpreter,
+        CodeInterpreterError,
+        DenoInterpreter,
+        FinalOutput,
+        LocalInterpreter,
+        PythonInterpreter,
+        SandboxLimits,
+        SandboxUnavailableError,
+        resolve_interpreter_factory,
+    )
+    from .sandbox.serializable import SandboxSerializable
+    from .saved_state import load
+    from .signatures import (
+        InputField,
+        OldField,
+        OldInputField,
+        OldOutputField,
+        OutputField,
+        Signature,
+        SignatureMeta,
+        ensure_signature,
+        infer_prefix,
+        make_signature,
+    )
+    from .streaming import StatusMessage, StatusMessageProvider, StreamListener, StreamResponse, streamify
+    from .types import (
+        Audio,
+        Citations,
+        Code,
+        Document,
+        File,
+        History,
+        Image,
+        Reasoning,
+        Tool,
+        ToolCallResults,
+        ToolCalls,
+        Type,
+    )
+    from .usage import UsageTracker, track_usage
 
 __all__ = [
     "KNN",

@@ -22,11 +22,13 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import sys
 import types
 from typing import Any
 
-from .caching import live_cache_attribute
+from .late_names import HOMES, late
+from .live_cache import live_cache_attribute
 
 __all__ = ["Installed", "NotOffered", "install_as", "not_offered"]
 
@@ -252,14 +254,27 @@ def _module(root: str, path: str) -> DspyModule:
 
 
 def missing(name: str) -> Any:
-    """The engine's own `__getattr__`: dspy's packages by attribute, and what is not offered by its reason."""
+    """The engine's own `__getattr__`: names not loaded yet, the engine's rooms and dspy's packages by attribute, and what
+    is not offered by its reason.
+    """
+    if name in HOMES:
+        return late(name)
     if name == "__version__":
         return DSPY_VERSION
+    if name in _OWN_ROOMS:
+        return _engine_module(name)
     if name in PATHS:
         return _module(_ENGINE, name)
     if name in NOT_OFFERED:
         raise not_offered(name)
+    if name.isidentifier() and not name.startswith("_") and importlib.util.find_spec(f"{_ENGINE}.{name}") is not None:
+        return _engine_module(name)
     raise AttributeError(f"module {_ENGINE!r} has no attribute {name!r}", name=name, obj=sys.modules[_ENGINE])
+
+
+def offered() -> list[str]:
+    """The engine's own `__dir__`: what is there, and what is there when it is asked for."""
+    return sorted({*vars(sys.modules[_ENGINE]), *HOMES})
 
 
 class _BelowTheEngine:

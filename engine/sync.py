@@ -27,7 +27,14 @@ import anyio.from_thread
 
 from .failure import EngineError
 
-__all__ = ["SyncInsideLoopError", "alone_on_own_loop", "before_loop_closes", "beside_own_loop", "run_sync"]
+__all__ = [
+    "SyncInsideLoopError",
+    "alone_on_own_loop",
+    "before_loop_closes",
+    "beside_own_loop",
+    "nothing_else_to_run",
+    "run_sync",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -145,6 +152,11 @@ class _OwnLoop:
         self.inner: _OwnLoop | None = None
         """The loop of calls that are made inside a synchronous function that this loop's task calls."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Nothing was queued since the present call began."""
+        return not self._loop.asked
+
     def without(self, function: Callable[[], T]) -> T:
         """`function()`, while it seems that no loop is running in this thread."""
         loop, task = self._loop, self.task
@@ -239,6 +251,12 @@ def alone_on_own_loop() -> bool:
         return asyncio.current_task() is loop.task
     except RuntimeError:
         return False
+
+
+def nothing_else_to_run() -> bool:
+    """True in the task of a `run_sync` on its caller's thread, as long as nothing at all was queued on its loop."""
+    loop: _OwnLoop | None = getattr(_thread, "loop", None)
+    return loop is not None and loop.is_idle and alone_on_own_loop()
 
 
 def beside_own_loop(function: Callable[[], T]) -> T:

@@ -18,6 +18,8 @@ from typing import Any
 import anyio
 from anyio.lowlevel import RunVar, checkpoint
 
+from .sync import nothing_else_to_run
+
 __all__ = ["take_turn"]
 
 _SLICE = 0.003
@@ -74,6 +76,9 @@ async def take_turn() -> None:
         here.began = now
     here.seen = now
     if now - here.began <= _SLICE and not here.waiting:
+        return
+    if not here.waiting and nothing_else_to_run():
+        here.began = now  # a synchronous call, whose loop would only be asked to look round an empty room (60 us)
         return
     # From here on in one piece: of a thousand calls, each passes here before the first of them goes on.
     queue = _queue_of_loop.get(None)

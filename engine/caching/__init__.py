@@ -1,13 +1,7 @@
 """Answers kept in memory and on disk: `Cache`, the one in use, `configure_cache` and `request_cache`."""
 
 from .cache import Cache, CacheStatistics, MemoryCache
-from .current import (
-    configure_cache,
-    current_cache,
-    default_cache_dir,
-    live_cache_attribute,
-    set_current_cache,
-)
+from .current import configure_cache, current_cache, default_cache_dir, set_current_cache
 from .decorator import request_cache
 from .disk import DiskStatistics, DiskStore
 from .flight import SingleFlight
@@ -22,7 +16,6 @@ __all__ = [
     "configure_cache",
     "current_cache",
     "default_cache_dir",
-    "live_cache_attribute",
     "request_cache",
     "set_current_cache",
 ]

@@ -6,18 +6,15 @@ may grow: `$DSPY_CACHE_LIMIT` bytes, default 3e10.
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from .cache import Cache
 
-__all__ = ["configure_cache", "current_cache", "default_cache_dir", "live_cache_attribute", "set_current_cache"]
+__all__ = ["configure_cache", "current_cache", "default_cache_dir", "set_current_cache"]
 
 _current: Cache | None = None
 _lock = threading.Lock()
@@ -89,28 +86,3 @@ def configure_cache(
         safe_types=safe_types,
     )
     set_current_cache(made)
-
-
-class _WithCache(ModuleType):
-    """A module whose attribute `cache` is the cache in use, for reading and for replacing."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # cloudpickle knows modules by their exact class only, and a pickled program refers to this one.
-        return importlib.import_module, (self.__name__,)
-
-    @property
-    def cache(self) -> Cache:
-        return current_cache()
-
-    @cache.setter
-    def cache(self, value: Any) -> None:
-        set_current_cache(value)
-
-    @cache.deleter
-    def cache(self) -> None:
-        set_current_cache(None)
-
-
-def live_cache_attribute(module_name: str) -> None:
-    """Give the module the attribute `cache`: `engine.cache = MyCache(...)` then takes effect, as in dspy."""
-    sys.modules[module_name].__class__ = _WithCache

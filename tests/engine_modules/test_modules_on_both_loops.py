@@ -1,6 +1,8 @@
 """What is asynchronous about the modules: on asyncio and trio, side by side, cancellable, blocking nobody."""
 
+import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,7 @@ import anyio.lowlevel
 import dspex.engine as engine
 import pytest
 from dspex.engine import turns
+from dspex.engine.sync import run_sync
 from scripted import Answer, Script, section
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -344,6 +347,41 @@ async def test_who_is_cancelled_in_the_queue_holds_up_nobody(anyio_backend: str,
     assert set(range(1, 60, 2)) <= set(through)
     with anyio.fail_after(10):
         await turns.take_turn()  # the queue works on
+
+
+def test_what_a_synchronous_call_has_started_gets_its_turn_in_the_middle_of_it():
+    done: list[str] = []
+
+    async def other() -> None:
+        done.append("other")
+
+    async def many_calls() -> list[str]:
+        task = asyncio.create_task(other())
+        for _ in range(1_000_000):
+            if done:
+                break
+            await turns.take_turn()
+        await task
+        return [*done, "end"]
+
+    async def alone() -> int:
+        began = time.perf_counter()
+        while time.perf_counter() - began < 4 * turns._SLICE:
+            await turns.take_turn()
+        return 7
+
+    async def first_in_the_middle() -> list[str]:
+        asyncio.get_running_loop().call_soon(done.append, "queued")
+        for _ in range(1_000_000):
+            if done:
+                break
+            await turns.take_turn()
+        return list(done)
+
+    assert run_sync(alone) == 7
+    assert run_sync(first_in_the_middle) == ["queued"]
+    done.clear()
+    assert run_sync(many_calls) == ["other", "end"]
 
 
 def test_under_a_synchronous_call_tools_and_rewards_run_on_the_callers_thread():

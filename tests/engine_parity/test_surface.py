@@ -4,13 +4,18 @@ the reason.
 
 from __future__ import annotations
 
+import ast
 import inspect
+import subprocess
+import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import dspex.engine as engine
 import pytest
 from dspex.engine.dspy_names import NOT_OFFERED
+from dspex.engine.late_names import HOMES
 
 # Names that dspy shows and does not mean.
 _ACCIDENTS = {"threading"}
@@ -72,7 +77,32 @@ def test_every_public_name_is_offered_or_refused_with_a_reason(dspy: ModuleType)
 
 
 def test_nothing_that_is_offered_is_on_the_list_of_what_is_not() -> None:
-    assert [name for name in NOT_OFFERED if name in vars(engine)] == []
+    assert [name for name in NOT_OFFERED if name in vars(engine) or name in dir(engine)] == []
+
+
+def test_what_comes_in_on_first_use_is_what_type_checkers_are_told() -> None:
+    face = ast.parse(Path(engine.__file__).read_text())
+    told = {
+        alias.asname or alias.name: node.module
+        for block in face.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert told == HOMES
+
+
+def test_the_engine_lists_its_names_before_they_are_loaded() -> None:
+    program = (
+        "import sys, dspex.engine as engine\n"
+        "before = 'dspex.engine.predict' in sys.modules\n"
+        "listed = set(engine.__all__) <= set(dir(engine))\n"
+        "from dspex.engine import *\n"
+        "print(before, listed, Predict is engine.Predict is engine.predict.Predict, engine.settings is settings)"
+    )
+    output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert output.split() == ["False", "True", "True", "True"]
 
 
 @pytest.mark.parametrize("name", sorted(NOT_OFFERED))

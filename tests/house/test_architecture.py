@@ -122,6 +122,16 @@ def test_a_new_room_must_be_given_a_floor_before_others_may_use_it(tmp_path: Pat
     assert violations(root) == ["engine/bad.py:1: engine must not import attic: imports point down"]
 
 
+def late_imports(tree: ast.Module) -> list[ast.stmt]:
+    """What a face says under TYPE_CHECKING: names that come in on first use, by the `__getattr__` that it imports."""
+    return [
+        statement
+        for node in tree.body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not node.orelse
+        for statement in node.body
+    ]
+
+
 @pytest.mark.parametrize("face", FACES)
 def test_a_face_lists_exactly_what_it_offers(face: str) -> None:
     tree = ast.parse(MODULES[face].read_text())
@@ -131,7 +141,7 @@ def test_a_face_lists_exactly_what_it_offers(face: str) -> None:
     assert [name for name in listed if not hasattr(module, name)] == []
     offered = {
         alias.asname or alias.name
-        for node in tree.body
+        for node in [*tree.body, *late_imports(tree)]
         if isinstance(node, ast.ImportFrom) and node.level
         for alias in node.names
     }
@@ -141,10 +151,12 @@ def test_a_face_lists_exactly_what_it_offers(face: str) -> None:
 @pytest.mark.parametrize("face", [face for face in FACES if face])
 def test_a_room_s_face_holds_no_logic(face: str) -> None:
     tree = ast.parse(MODULES[face].read_text())
+    late = late_imports(tree)
     rest = [
         ast.unparse(node)
-        for node in tree.body
+        for node in [*tree.body, *late]
         if not isinstance(node, ast.Import | ast.ImportFrom)
+        and not (isinstance(node, ast.If) and late and node.body[0] in late)
         and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
         and not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__")
     ]
