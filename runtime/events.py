@@ -43,6 +43,8 @@ class EventBus:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._subscribers: list[tuple[str, Subscriber]] = []
+        self.heard = False
+        """True if anybody listens: ask before gathering data that costs something, and where a process starts or ends."""
         self.emitted = 0
         """How many events somebody could hear."""
 
@@ -50,17 +52,14 @@ class EventBus:
         """Hear every event whose name begins with ``prefix``. Returns a function that ends the subscription."""
         entry = (prefix, subscriber)
         self._subscribers.append(entry)
+        self.heard = True
 
         def unsubscribe() -> None:
             if entry in self._subscribers:
                 self._subscribers.remove(entry)
+                self.heard = bool(self._subscribers)
 
         return unsubscribe
-
-    @property
-    def heard(self) -> bool:
-        """True if anybody listens: ask before gathering data that costs something."""
-        return bool(self._subscribers)
 
     def emit(self, name: str, /, **data: Any) -> None:
         """Tell all subscribers. Never raises."""

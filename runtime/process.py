@@ -88,9 +88,6 @@ class Kernel:
     def number(self) -> int:
         return next(self._numbers)
 
-    def remember(self, process: Process) -> None:
-        self.processes[process] = None
-
     def forget(self, process: Process) -> None:
         self.processes.pop(process, None)
         self.top.pop(process, None)
@@ -360,9 +357,10 @@ class Process(ProcessMailbox):
         for order in self.control or ():
             if isinstance(order, Request) and not order.slot.done():
                 order.slot.set_exception(ActorExit(reason, self.label))
-        for slot in tuple(self.pending):
-            if not slot.done():
-                slot.set_exception(ActorExit(reason, self.label))
+        if self.pending:
+            for slot in tuple(self.pending):
+                if not slot.done():
+                    slot.set_exception(ActorExit(reason, self.label))
         self.empty()
         if self.name is not None and kernel.names.get(self.name) is self:
             del kernel.names[self.name]
@@ -371,7 +369,8 @@ class Process(ProcessMailbox):
             timer.cancel()
         if self.started is not None and not self.started.done():
             self.started.set_exception(StartFailed(reason, self.label))
-        kernel.events.emit("runtime.process.exited", process=self.label, kind=self.kind, reason=reason)
+        if kernel.events.heard:
+            kernel.events.emit("runtime.process.exited", process=self.label, kind=self.kind, reason=reason)
         monitors, self.monitors = self.monitors, _NO_MONITORS
         for monitor, other in monitors.items():
             other.watchers.pop(monitor, None)
@@ -459,14 +458,17 @@ def launch(
 
     Raises NameTaken before anything has happened if a live process has the name.
     """
-    if process.name is not None:
-        kernel.require_free(process.name)
-        kernel.names[process.name] = process
+    name = process.name
+    if name is not None:
+        if name in kernel.names:
+            kernel.require_free(name)
+        kernel.names[name] = process
     process.body = body
     process.started = started = kernel.backend.slot()
-    kernel.remember(process)
+    kernel.processes[process] = None
     if link is not None:
         link.link(process)
     kernel.backend.spawn(process.run, process.label)
-    kernel.events.emit("runtime.process.started", process=process.label, kind=process.kind)
+    if kernel.events.heard:
+        kernel.events.emit("runtime.process.started", process=process.label, kind=process.kind)
     return started

@@ -143,7 +143,10 @@ class Ref(Address, Generic[A]):
                     process.wake()
             return await slot
         finally:
-            deadlines.leave(bucket, slot)
+            # As deadlines.leave, without its frame.
+            bucket.slots.pop(slot, None)
+            if not bucket.slots:
+                deadlines.leave_empty(bucket)
 
     def cast(self, method: Callable[Concatenate[A, P], object], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Send and forget: no answer, no failure. An exception in the handler is a crash of the actor.
@@ -332,7 +335,8 @@ class NamedRef(Generic[A]):
     async def call(self, method: Callable[Concatenate[A, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """As ``Ref.call``; raises UnknownProcess if nobody has the name."""
-        return await self.resolved().call(method, *args, **kwargs)
+        ref = self.resolve() or self.resolved()
+        return await ref.call(method, *args, **kwargs)
 
     def cast(self, method: Callable[Concatenate[A, P], object], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """As ``Ref.cast``; nobody there: a dead letter."""

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol, TypeVar, final
 
 import anyio
 
-from .backend import Backend, Slot, open_backend
+from .backend import Backend, open_backend
 from .events import EventBus
 from .exits import (
     KILL,
@@ -108,23 +108,18 @@ class Runtime:
         started = launch(self._kernel, process, body, link=parent if link else None)
         if parent is self._root:
             self._kernel.top[process] = actor.shutdown
-        await self._settled(process, started)
-        return Ref(process)
-
-    async def _settled(self, process: Process, started: Slot) -> None:
         try:
             await started
-            process.started = None
         except self._kernel.backend.cancelled:
-            parent = process.parent
-            if parent is not None and parent.reason is not None and parent in process.links:
+            if parent.reason is not None and parent in process.links:
                 raise  # the parent is ending: its link ends the child, with the parent's reason
-            if parent is not None:
-                parent.unlink(process)  # who gave up starting it is not to be told that it failed
+            parent.unlink(process)  # who gave up starting it is not to be told that it failed
             process.die(KILLED)
             with anyio.CancelScope(shield=True):
                 await process.ended()
             raise
+        process.started = None
+        return Ref(process)
 
     def launch(self, startable: Startable, *, name: str | NamedRef[Any] | None = None) -> Ref[Any]:
         """Start at the top without waiting for it: what ``spawn`` is made of. Raises NameTaken, BadProcess, RuntimeClosed."""
@@ -314,7 +309,7 @@ def _check_startable(given: object) -> None:
     if not callable(getattr(type(given), "__start__", None)):
         raise BadProcess(f"{given!r} cannot be started: give an Actor or a Supervisor")
     shutdown: object = getattr(given, "shutdown", None)
-    if shutdown is None:
+    if shutdown is None or shutdown is SHUTDOWN_SECONDS:
         return
     if isinstance(shutdown, bool) or not isinstance(shutdown, int | float) or not shutdown >= 0:
         raise BadProcess(f"{type(given).__name__}.shutdown is {shutdown!r}: it is seconds >= 0; None: as long as it takes")

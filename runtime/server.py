@@ -105,7 +105,8 @@ class Server:
             except process.kernel.backend.cancelled:
                 raise
             except Exception as error:
-                process.kernel.events.emit("runtime.actor.crashed", process=process.label, error=error)
+                if process.kernel.events.heard:
+                    process.kernel.events.emit("runtime.actor.crashed", process=process.label, error=error)
                 reason = Crash(error)
             finally:
                 # Whatever ended the loop, the caller whose message was in hand learns of it when the process is gone.

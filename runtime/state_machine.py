@@ -127,6 +127,10 @@ S = TypeVar("S")
 
 _UNSET: Final = object()
 
+# Made once: at each event, the union of five classes costs as much as the handler.
+_ANSWERS: Final = (Next, Keep, Repeat, Halt, Unhandled)
+_TIMEOUTS: Final = (SetTimeout, UpdateTimeout)
+
 
 class _Running:
     """A time-out that is set: the token tells a late message of an earlier one apart."""
@@ -283,6 +287,8 @@ class StateMachine(Actor, Generic[S]):
         while True:
             if self.__queue:
                 event = self.__queue.popleft()
+            elif not self.__timers:
+                return
             else:
                 due = next((clock for clock, running in self.__timers.items() if running.timer is None), _UNSET)
                 if due is _UNSET:
@@ -324,22 +330,28 @@ class StateMachine(Actor, Generic[S]):
             answer.call.reply.send(answer.value)
         if postponed:
             self.__postponed.append(event)
-        self.__stop_timer(Clock.EVENT)
+        if self.__timers:
+            self.__stop_timer(Clock.EVENT)
         if changed:
             self.__change(after)
-        self.__queue.extendleft(reversed(inserted))
+        if inserted:
+            self.__queue.extendleft(reversed(inserted))
         if (changed or repeated) and self.state_enter and not await self.__enter(before, timeouts):
             return False
-        self.__set(timeouts)
+        if timeouts:
+            self.__set(timeouts)
         return True
 
     def __change(self, state: Any) -> None:
         before, self.__state = self.__state, state
         self.__changes += 1
-        self.__stop_timer(Clock.STATE)
-        self.__queue.extendleft(reversed(self.__postponed))
-        self.__postponed.clear()
-        self.rt.events.emit("runtime.state_machine.changed", process=self.ref.label, before=before, after=state)
+        if self.__timers:
+            self.__stop_timer(Clock.STATE)
+        if self.__postponed:
+            self.__queue.extendleft(reversed(self.__postponed))
+            self.__postponed.clear()
+        if self.rt.events.heard:
+            self.rt.events.emit("runtime.state_machine.changed", process=self.ref.label, before=before, after=state)
 
     async def __enter(self, previous: Any, timeouts: list[SetTimeout | UpdateTimeout]) -> bool:
         """The state begins; its time-outs are added. False: the machine is to stop."""
@@ -394,7 +406,7 @@ class StateMachine(Actor, Generic[S]):
         if answer is None:
             unanswered = isinstance(event, Called) and event.expects_reply and not event.reply.answered
             return UNHANDLED if unanswered else Keep()
-        if isinstance(answer, Next | Keep | Repeat | Halt | Unhandled):
+        if isinstance(answer, _ANSWERS):
             return cast("Next[Any] | Keep | Repeat | Halt | Unhandled", answer)
         raise BadTransition(
             f"{type(self).__name__} returned {answer!r} in state {self.__state!r}: a handler returns Next, Keep, Repeat, "
@@ -402,7 +414,7 @@ class StateMachine(Actor, Generic[S]):
         )
 
     def __timeout(self, action: object) -> SetTimeout | UpdateTimeout:
-        if not isinstance(action, SetTimeout | UpdateTimeout):
+        if not isinstance(action, _TIMEOUTS):
             raise BadTransition(f"{action!r} is no action: give Answer, POSTPONE, Insert or a time-out")
         return action
 

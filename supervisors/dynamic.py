@@ -133,7 +133,7 @@ class DynamicSupervisor(Supervision):
     async def _stop_everything(self) -> None:
         """All at once: every child is asked, then there is one time limit for all."""
         spec = self.template
-        supervisor = self.ref.process
+        supervisor = self._process
         asked = [(record, process) for record in self._children.values() if (process := self._lose(record)) is not None]
         self._children = {}
         if not asked:

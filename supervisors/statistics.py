@@ -48,18 +48,23 @@ class SupervisorStatistics:
 class RestartRecord:
     """Counts and remembers."""
 
-    __slots__ = ("by_child", "last", "total")
+    __slots__ = ("_last", "by_child", "total")
 
     def __init__(self) -> None:
         self.total = 0
         self.by_child: dict[str, int] = {}
-        self.last: deque[RestartNote] = deque(maxlen=REMEMBERED)
+        self._last: deque[tuple[str, Reason, float]] = deque(maxlen=REMEMBERED)
 
     def note(self, child: str, reason: Reason, at: float) -> None:
         """One more."""
         self.total += 1
         self.by_child[child] = self.by_child.get(child, 0) + 1
-        self.last.append(RestartNote(child, reason, at))
+        self._last.append((child, reason, at))
+
+    @property
+    def last(self) -> tuple[RestartNote, ...]:
+        """Oldest first. Notes are made when somebody looks: a restart does without."""
+        return tuple(RestartNote(*noted) for noted in self._last)
 
     def forget(self, child: str) -> None:
         """The child is gone for good; it stays in the total."""

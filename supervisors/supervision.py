@@ -110,6 +110,8 @@ class Supervision(Actor):
         self.period = period
         self.auto_shutdown: AutoShutdown = auto_shutdown
         self._name = name
+        self._process: Process
+        """Its own: what ``ref`` is made of, asked for at every restart. Known when it is started."""
         self._running: dict[Process, Record] = {}
         """Whose end is whose: the current process of each child that has one."""
         self._restarts = Intensity(intensity, period)
@@ -154,7 +156,7 @@ class Supervision(Actor):
             restarts=history.total,
             restarts_in_period=self._restarts.recent(self.rt.now()),
             by_child=dict(history.by_child),
-            last=tuple(history.last),
+            last=history.last,
         )
 
     # --- callbacks --------------------------------------------------------------------------------------------------
@@ -186,14 +188,16 @@ class Supervision(Actor):
 
     def __start__(self, runtime: Runtime, parent: Process, name: str | None) -> tuple[Process, Body]:
         """See ``Startable``; the name given in the constructor holds if none is given to start."""
-        return super().__start__(runtime, parent, name or self._name)
+        self._process, body = super().__start__(runtime, parent, name or self._name)
+        return self._process, body
 
     # --- decisions --------------------------------------------------------------------------------------------------
 
     async def _ended(self, record: Record, reason: Reason) -> None:
         spec = record.spec
         if spec.restart == "permanent" or (spec.restart == "transient" and not is_orderly(reason)):
-            self._emit("child.terminated", record, reason=reason)
+            if self._process.kernel.events.heard:
+                self._emit("child.terminated", record, reason=reason)
             await self._restart(record, reason)
             return
         if not is_orderly(reason):
@@ -212,7 +216,7 @@ class Supervision(Actor):
         return not any(r is not ended and r.spec.significant and r.present for r in self.records)
 
     async def _restart(self, record: Record, reason: Reason) -> None:
-        now = self.rt.now()
+        now = self._process.kernel.backend.now()
         if self._restarts.allow(now):
             self._history.note(record.spec.id, reason, now)
             if self.backoff is None:
@@ -226,7 +230,7 @@ class Supervision(Actor):
         self._emit("gave_up", record, restarts=restarts, period=self.period)
         limit = RestartLimitReached(record.spec.id, restarts, self.period)
         limit.__cause__ = reason.error if isinstance(reason, Crash) else process.cause if process is not None else None
-        self.ref.process.cause = limit
+        self._process.cause = limit
         raise Stop(SHUTDOWN)
 
     async def _put_off(self, record: Record, backoff: Backoff) -> None:
@@ -245,10 +249,11 @@ class Supervision(Actor):
     async def _start(self, record: Record) -> None:
         """Raises StartFailed."""
         self._lose(record)
-        await record.start(self.rt, self.ref.process)
+        await record.start(self.rt, self._process)
         if record.process is not None:
             self._running[record.process] = record
-            self._emit("child.started", record, incarnation=record.incarnation)
+            if self._process.kernel.events.heard:
+                self._emit("child.started", record, incarnation=record.incarnation)
 
     async def _start_or_try_again(self, record: Record) -> bool:
         """False: it failed, and will be tried again after the messages that wait now."""
@@ -266,7 +271,7 @@ class Supervision(Actor):
         if process is None:
             return
         self._emit("child.stopping", record, seconds=record.spec.patience)
-        complaint = await record.stop(process, self.ref.process)
+        complaint = await record.stop(process, self._process)
         self._emit("child.stopped", record)
         if complaint is not None:
             self._emit("child.shutdown_failed", record, reason=complaint)
@@ -283,7 +288,9 @@ class Supervision(Actor):
         return process
 
     def _emit(self, what: str, record: Record, **data: object) -> None:
-        self.rt.events.emit(f"supervisor.{what}", supervisor=self.ref.label, child=record.spec.id, **data)
+        events = self._process.kernel.events
+        if events.heard:
+            events.emit(f"supervisor.{what}", supervisor=self._process.label, child=record.spec.id, **data)
 
 
 def info(record: Record) -> ChildInfo:

@@ -181,8 +181,10 @@ class Supervisor(Supervision):
             await self._stop_all(self._goes_with(record), record)
 
     async def _revive(self, record: Record) -> None:
-        group = self._goes_with(record)
-        if self.strategy != "one_for_one":
+        if self.strategy == "one_for_one":
+            group = [record]
+        else:
+            group = self._goes_with(record)
             self._lose(record)
             await self._stop_all(group, record)
         for member in group:
