@@ -1,6 +1,8 @@
 """Every async test runs on asyncio and on trio, and none reads or leaves an answer in anybody's cache."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 
@@ -9,6 +11,7 @@ from dspex.engine.caching import Cache, set_current_cache
 
 # Before anything reads it, here or in a process that a test starts.
 os.environ["DSPY_CACHEDIR"] = tempfile.mkdtemp(prefix="dspex-tests-cache-")
+atexit.register(shutil.rmtree, os.environ["DSPY_CACHEDIR"], ignore_errors=True)
 
 
 @pytest.fixture(params=[pytest.param("asyncio", id="asyncio"), pytest.param("trio", id="trio")])

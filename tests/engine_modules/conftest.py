@@ -1,23 +1,5 @@
-"""The installed dspy beside the engine, and settings that no test leaves behind."""
+"""The installed dspy, for the tests that compare with it, and settings that no test leaves behind."""
 
-import warnings
-from collections.abc import Iterator
-from types import ModuleType
+from engine_fixtures import dspy, settings_are_restored
 
-import dspex.engine as engine
-import pytest
-
-
-@pytest.fixture(scope="session")
-def dspy() -> ModuleType:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # dspy's own dependencies warn at import
-        return pytest.importorskip("dspy", reason="comparing with dspy needs the extra `legacy`")
-
-
-@pytest.fixture(autouse=True)
-def settings_are_restored() -> Iterator[None]:
-    before = engine.settings.copy()
-    yield
-    engine.configure(**before)
-    engine.settings.trace.clear()
+__all__ = ["dspy", "settings_are_restored"]
