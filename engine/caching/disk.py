@@ -177,22 +177,31 @@ class DiskStore:
             return self._connection
         # A connection made before a fork is the parent's: using or closing it here could corrupt the file.
         self._connection, self._pid = None, os.getpid()
-        connection: sqlite3.Connection | None = None
+        deadline = time.monotonic() + _BUSY
+        while True:
+            try:
+                self._connection = self._connected()
+                return self._connection
+            except (sqlite3.Error, OSError, ValueError) as error:
+                # SQLite does not wait by itself for another process that is making the same file.
+                if not _is_locked(error) or time.monotonic() > deadline:
+                    self._refused(error)
+                    return None
+                time.sleep(0.01)
+
+    def _connected(self) -> sqlite3.Connection:
+        os.makedirs(os.path.dirname(self.path) or ".", mode=0o700, exist_ok=True)
+        # Created by us, so that prompts are not readable by others whatever the umask.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
         try:
-            os.makedirs(os.path.dirname(self.path) or ".", mode=0o700, exist_ok=True)
-            # Created by us, so that prompts are not readable by others whatever the umask.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-            connection = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute(_SCHEMA)
-        except (sqlite3.Error, OSError, ValueError) as error:
-            if connection is not None:
-                with suppress(sqlite3.Error):
-                    connection.close()
-            self._refused(error)
-            return None
-        self._connection = connection
+        except BaseException:
+            with suppress(sqlite3.Error):
+                connection.close()
+            raise
         return connection
 
     def _trim(self, connection: sqlite3.Connection, limit: int) -> None:
@@ -211,9 +220,7 @@ class DiskStore:
 
     def _refused(self, error: Exception) -> None:
         self._failures += 1
-        locked = isinstance(error, sqlite3.OperationalError) and (
-            "locked" in str(error).lower() or "busy" in str(error).lower()
-        )
+        locked = _is_locked(error)
         if not locked:
             self._broken = True
             connection, self._connection = self._connection, None
@@ -229,3 +236,8 @@ class DiskStore:
                 error,
                 "another process holds it, and it is tried again" if locked else "it is left alone from now on",
             )
+
+
+def _is_locked(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, sqlite3.OperationalError) and ("locked" in text or "busy" in text)
