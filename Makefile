@@ -14,7 +14,7 @@ VENV ?= .venv
 CANDIDATES = $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
-RUN_EXTRAS = anthropic,embeddings,legacy,local,openai,openfeature,prometheus,trio,yaml
+RUN_EXTRAS = legacy,local,openai,trio
 INPUTS = pyproject.toml constraints.txt Makefile
 
 .DELETE_ON_ERROR:
@@ -59,7 +59,7 @@ versions: $(VENV)/.installed-dev
 
 # A stamp is written only when all of its installation has succeeded, so an interrupted one starts again.
 $(VENV)/.installed-run: EXTRAS = $(RUN_EXTRAS)
-$(VENV)/.installed-dev: EXTRAS = dev,$(RUN_EXTRAS)
+$(VENV)/.installed-dev: EXTRAS = all,dev
 $(VENV)/.installed-run $(VENV)/.installed-dev: $(INPUTS)
 	@rm -f $@
 	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \

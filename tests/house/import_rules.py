@@ -22,14 +22,16 @@ ALLOWED = {
     "runtime": ANYIO | {"structlog"},
     "runtime/testing": ANYIO | {"pytest"},
     "supervisors": ANYIO,
-    "engine": ANYIO | DATA | {"numpy"},
+    "engine": ANYIO | DATA | {"numpy", "opentelemetry"},
     "engine/evaluation": ANYIO | DATA | {"IPython"},
+    "engine/optimizers": ANYIO | DATA | {"gepa", "numpy", "optuna"},
+    "engine/retrieval": ANYIO | DATA | {"bm25s", "faiss", "numpy"},
     "engine/types": ANYIO | DATA | {"jsonschema", "PIL", "soundfile"},
     "engine/lm": ANYIO | DATA | {"openai", "anthropic", "numpy", "xllamacpp"},
-    "legacy": ANYIO | DATA | {"orjson"},
+    "legacy": ANYIO | DATA | {"opentelemetry", "orjson"},
     "legacy/worker": frozenset({"dspy", "numpy", "orjson", "pydantic"}),  # the others come with dspy, or with an array
-    "router": ANYIO | DATA | {"hdrh", "openfeature", "prometheus_client", "yaml"},
-    "migration": ANYIO | DATA,
+    "router": ANYIO | DATA | {"hdrh", "openfeature", "opentelemetry", "prometheus_client", "yaml"},
+    "migration": ANYIO | DATA | {"libcst"},
     "cli": ANYIO | DATA | {"click", "rich"},
     "": ANYIO,
 }
@@ -37,7 +39,8 @@ ALLOWED = {
 
 ON_FIRST_USE = frozenset(
     {
-        *("IPython", "PIL", "anthropic", "click", "dspy", "hdrh", "jsonschema", "numpy", "openai", "openfeature"),
+        *("IPython", "PIL", "anthropic", "bm25s", "click", "dspy", "faiss", "gepa", "hdrh", "jsonschema", "libcst"),
+        *("numpy", "openai", "openfeature", "opentelemetry", "optuna"),
         *("prometheus_client", "pytest", "rich", "soundfile", "structlog", "trio", "xllamacpp", "yaml"),
     }
 )
