@@ -26,11 +26,10 @@ import anyio.to_thread
 
 from ..runtime import Actor
 from .errors import BadFlags
-from .flags import Flags, FlagStore
+from .flags import PER_PROGRAM, Flags, FlagStore
 
 PREFIX: Final = "DSPEX_FLAG_"
 _YES: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-_PER_PROGRAM: Final = ("native_percent", "mode")
 
 
 def flags_from_mapping(values: Mapping[str, Any], base: Flags | None = None) -> Flags:
@@ -63,10 +62,10 @@ def flags_from_environment(environ: Mapping[str, str] | None = None, base: Flags
 
 
 def _read(name: str, text: str) -> Any:
-    if name in _PER_PROGRAM:
+    if name in PER_PROGRAM:
         entries: dict[str, Any] = {}
         for entry in filter(None, (part.strip() for part in text.split(","))):
-            program, equals, value = entry.partition("=")
+            program, equals, value = entry.partition("=")  # the first: "qa=p95<2s" has no other
             if not equals:
                 raise ValueError(f"{entry!r} is no program=value")
             entries[program.strip()] = float(value) if name == "native_percent" else value.strip()

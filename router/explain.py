@@ -1,0 +1,349 @@
+"""`explain`: what of a program runs where, and why, feature by feature.
+
+    print(explain("react"))                       # a feature
+    print(explain(program))                       # a live program, ours or the real dspy's
+    print(explain("shop.programs:qa"))            # an import path: read, neither imported nor run
+    print(explain(ProgramSpec.of_signature("qa", "question -> answer")))
+    print(app.explain("qa"))                      # and what the flags would do with its next request
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast, final
+
+from ..legacy import ImportedProgram, SignatureProgram
+from .decision import Decision
+from .errors import RouterError, UnknownFeature
+from .feature import Feature, Status
+from .features import FEATURES, find_feature, near
+from .flags import Flags
+from .live_features import class_feature, home_of, is_module, signature_features, used_by
+from .programs import ProgramSpec
+from .request import Engine
+from .source_features import source_of, used_in
+
+Subject = Literal["feature", "native program", "dspy program", "source", "program"]
+"""What was explained. native program, dspy program: a live object of the engine, of the real dspy. source: code that was
+read. program: a ``ProgramSpec``."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FeatureUse:
+    """One feature of a program: where it is used, which engine runs it, and why."""
+
+    feature: str
+    dspy: str
+    """As dspy calls it."""
+    where: tuple[str, ...]
+    """Paths in the program, or lines of its source; empty where a feature itself was asked about."""
+    status: Status
+    engine: Engine | None
+    """Which engine runs it by itself; None: neither."""
+    reason: str
+    todo: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "feature": self.feature,
+            "dspy": self.dspy,
+            "where": list(self.where),
+            "status": self.status,
+            "engine": self.engine,
+            "reason": self.reason,
+            "todo": self.todo,
+        }
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What runs where, and why. Prints as a table."""
+
+    subject: str
+    kind: Subject
+    engine: Engine | None
+    """Where the whole runs when no flag says otherwise: native if all of it can, else legacy; None: nowhere."""
+    reason: str
+    uses: tuple[FeatureUse, ...]
+    sides: tuple[Engine, ...] | None = None
+    """The sides that a ``ProgramSpec`` has; None for everything else."""
+    notes: tuple[str, ...] = ()
+    """What the reader should know besides."""
+    next: Decision | None = None
+    """From ``app.explain``: what would be done with the next request; None if it would be refused."""
+    refused: str | None = None
+    """From ``app.explain``: why the next request would be refused."""
+
+    @property
+    def native(self) -> bool:
+        """True if all of it runs natively."""
+        return self.engine == "native"
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The ids of the features used."""
+        return frozenset(use.feature for use in self.uses)
+
+    @property
+    def blockers(self) -> tuple[FeatureUse, ...]:
+        """The features that keep it from running natively."""
+        return tuple(use for use in self.uses if use.engine != "native")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        following = self.next
+        return {
+            "subject": self.subject,
+            "kind": self.kind,
+            "engine": self.engine,
+            "reason": self.reason,
+            "sides": None if self.sides is None else list(self.sides),
+            "features": [use.to_dict() for use in self.uses],
+            "notes": list(self.notes),
+            "next": None
+            if following is None
+            else {
+                "engine": following.engine,
+                "reason": following.reason,
+                "flag": following.flag,
+                "shadow": following.shadow,
+            },
+            "refused": self.refused,
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{self.subject} ({self.kind}): {self.engine or 'nowhere'}, {self.reason}"]
+        if self.uses:
+            rows = [("feature", "runs", "status", "where", "why")]
+            rows += [(u.feature, u.engine or "nowhere", u.status, _places(u.where), u.reason) for u in self.uses]
+            widths = [max(len(row[column]) for row in rows) for column in range(4)]
+            for row in rows:
+                cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+                lines.append(f"  {'  '.join(cells)}  {row[4]}".rstrip())
+        lines += [f"  to do for {use.feature}: {use.todo}" for use in self.blockers]
+        lines += [f"  note: {note}" for note in self.notes]
+        if self.next is not None:
+            shadow = f", {self.next.shadow} is compared" if self.next.shadow else ""
+            lines.append(f"  next request: {self.next.engine}, because {self.next.reason}{shadow}")
+        if self.refused is not None:
+            lines.append(f"  next request: refused, {self.refused}")
+        return "\n".join(lines)
+
+
+def _places(where: tuple[str, ...]) -> str:
+    return ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else "")
+
+
+def explain(program: object) -> Explanation:
+    """What of it runs where, and why.
+
+    ``program``: a live program of the engine or of the real dspy, a class of either, a ``ProgramSpec``, a function that
+    makes a program (with the namespace as its only argument or without), an import path, or the name of a feature.
+
+    Nothing of the program is run, and dspy is not imported. A ``ProgramSpec``'s native side is made once, to be looked at.
+    The source of the program's own classes is read, where there is one, for what only their methods use.
+
+    Raises UnknownFeature for a text that is neither a feature nor an import path, TypeError for anything else that is
+    no program.
+    """
+    if isinstance(program, str):
+        return _of_text(program)
+    if isinstance(program, ProgramSpec):
+        return _of_spec(program)
+    if isinstance(program, type):
+        return _of_class(program)
+    if is_module(program):
+        return _of_live(program)
+    if callable(program) and hasattr(program, "__code__"):
+        return _of_function(program)
+    raise TypeError(
+        "explain takes a program, a class, a function that makes one, a ProgramSpec, an import path such as "
+        f'"shop.programs:qa", or the name of a feature, not {type(program).__name__}'
+    )
+
+
+# --- by what it is ----------------------------------------------------------------------------------------------------
+
+
+def _of_text(text: str) -> Explanation:
+    record = find_feature(text)
+    if record is not None and ":" not in text:
+        use = _use(record, ())
+        reason = use.reason if use.engine == "native" else f"{use.status}: {use.reason}"
+        return Explanation(record.id, "feature", use.engine, reason, (use,))
+    module, colon, name = text.partition(":")
+    if not all(part.isidentifier() for part in module.split(".")) or (colon and not name.isidentifier()):
+        raise UnknownFeature(text, near(text, FEATURES))
+    file = source_of(module)
+    if file is None:
+        raise UnknownFeature(text, near(text, FEATURES))
+    try:
+        return _of_source(text, file.read_text(encoding="utf-8"), name or None)
+    except (LookupError, SyntaxError, UnicodeDecodeError) as error:
+        raise UnreadableProgram(text, f"{file}: {error}") from error
+
+
+def _of_source(subject: str, source: str, name: str | None) -> Explanation:
+    used = used_in(source, name)
+    notes = ["read from its source, without running it"] + [
+        f"line {line}: dspy 3.4 has no dspy.{unknown}" for unknown, line in used.unknown
+    ]
+    return _summed(subject, "source", used.features, notes)
+
+
+def _of_spec(spec: ProgramSpec) -> Explanation:
+    found: list[tuple[Feature, str]] = []
+    notes: list[str] = []
+    if spec.native is not None:
+        try:
+            made = spec.native()
+        except Exception as error:  # the user's function: that it fails is what they want to know
+            notes.append(f"the native side could not be made: {type(error).__name__}: {error}")
+        else:
+            live = _of_live(made)
+            notes += live.notes
+            found += [(FEATURES[use.feature], where) for use in live.uses for where in use.where]
+    found += _of_legacy_side(spec, notes)
+    sides: tuple[Engine, ...] = tuple(
+        cast("Engine", side) for side in ("native", "legacy") if getattr(spec, side) is not None
+    )
+    summed = _summed(spec.name, "program", found, notes)
+    if sides == ("native",) and summed.engine != "native":
+        return replace(summed, sides=sides, engine=None, reason=f"{summed.reason}, and it has no legacy side")
+    if sides == ("legacy",):
+        reason = "it has no native side" + (", though all of it is native" if summed.native else f"; {summed.reason}")
+        return replace(summed, sides=sides, engine="legacy", reason=reason)
+    return replace(summed, sides=sides)
+
+
+def _of_legacy_side(spec: ProgramSpec, notes: list[str]) -> list[tuple[Feature, str]]:
+    side = spec.legacy
+    if spec.native is not None or side is None:
+        return []
+    if isinstance(side, SignatureProgram):
+        record = find_feature(side.module)
+        found = [(FEATURES["signatures"], "self")]
+        return [*found, (record, "self")] if record is not None else found
+    assert isinstance(side, ImportedProgram)
+    try:
+        read = _of_text(side.path)
+    except RouterError as error:
+        notes.append(f"its legacy side could not be read here: {error}")
+        return []
+    notes += read.notes
+    return [(FEATURES[use.feature], where) for use in read.uses for where in use.where]
+
+
+def _of_live(program: object) -> Explanation:
+    kind: Subject = "dspy program" if home_of(type(program)) == "dspy" else "native program"
+    notes: list[str] = []
+    found = list(used_by(program))
+    named: Any = getattr(program, "named_sub_modules", None)
+    parts = [part for _, part in named()] if callable(named) else [program]
+    for own in dict.fromkeys(type(part) for part in parts if not _is_of_the_house(type(part))):
+        found += _read(own, notes)
+    if kind == "dspy program":
+        notes.append('an object of the real dspy: to run it natively, give its import path (ProgramSpec.of_factory)')
+    return _summed(type(program).__name__, kind, found, notes)
+
+
+def _of_class(kind: type) -> Explanation:
+    record = class_feature(kind)
+    if record is None and not hasattr(kind, "input_fields"):
+        raise TypeError(f"explain: {kind.__name__} is no class of dspy's or the engine's, nor derived from one")
+    notes: list[str] = []
+    found: list[tuple[Feature, str]] = [(record, kind.__name__)] if record is not None else []
+    if hasattr(kind, "input_fields"):
+        found += signature_features(kind, kind.__name__)
+    elif not _is_of_the_house(kind):
+        found += _read(kind, notes)
+    subject: Subject = "dspy program" if home_of(kind) == "dspy" else "native program"
+    return _summed(kind.__name__, subject, found, notes)
+
+
+def _of_function(function: Callable[..., object]) -> Explanation:
+    name = getattr(function, "__name__", "function")
+    file = inspect.getsourcefile(function)
+    if file is None or name == "<lambda>":
+        raise TypeError(f"explain: {name} has no name or source to be read; give what it makes, or its import path")
+    with open(file, encoding="utf-8") as opened:
+        return _of_source(name, opened.read(), name)
+
+
+def _read(kind: type, notes: list[str]) -> list[tuple[Feature, str]]:
+    """What the methods of a class of the user's own use."""
+    try:
+        file = inspect.getsourcefile(kind)
+        if file is None:
+            return []
+        with open(file, encoding="utf-8") as opened:
+            used = used_in(opened.read(), kind.__name__)
+    except (OSError, TypeError, LookupError, SyntaxError):  # made inside a function, or in a console: nothing to read
+        notes.append(f"the source of {kind.__name__} was not found: what only its methods use is not listed")
+        return []
+    notes += [f"{kind.__name__}, line {line}: dspy 3.4 has no dspy.{unknown}" for unknown, line in used.unknown]
+    return [(record, f"{kind.__name__}, {line}") for record, line in used.features]
+
+
+def _is_of_the_house(kind: type) -> bool:
+    return f"{kind.__module__}.".startswith(("dspy.", "dspex.engine."))
+
+
+# --- the sum ----------------------------------------------------------------------------------------------------------
+
+
+def _use(record: Feature, where: tuple[str, ...]) -> FeatureUse:
+    status = record.status
+    engine: Engine | None = "native" if record.native else "legacy" if status == "legacy only" else None
+    return FeatureUse(record.id, f"dspy.{record.names[0]}", where, status, engine, record.reason, record.todo)
+
+
+def _summed(
+    subject: str, kind: Subject, found: Iterable[tuple[Feature, str]], notes: Iterable[str] = ()
+) -> Explanation:
+    places: dict[str, list[str]] = {}
+    for record, where in found:
+        at = places.setdefault(record.id, [])
+        if where not in at:
+            at.append(where)
+    uses = tuple(_use(record, tuple(places[id])) for id, record in FEATURES.items() if id in places)
+    engine, reason = _whole(uses)
+    return Explanation(subject, kind, engine, reason, uses, notes=tuple(notes))
+
+
+def _whole(uses: tuple[FeatureUse, ...]) -> tuple[Engine | None, str]:
+    if not uses:
+        return "native", "it uses nothing of dspy's that was found"
+    for engine in (None, "legacy"):
+        kept = [use.feature for use in uses if use.engine == engine]
+        if kept:
+            return engine, f"{', '.join(kept)} {'is' if len(kept) == 1 else 'are'} " + (
+                "not offered" if engine is None else "legacy only"
+            )
+    return "native", "all of it is native"
+
+
+@final
+class UnreadableProgram(RouterError, ValueError):
+    """The source of a program cannot be read, or does not define it."""
+
+    def __init__(self, program: str, why: str) -> None:
+        super().__init__(f"{program!r} cannot be explained: {why}")
+        self.program = program
+
+
+def with_flags(explained: Explanation, flags: Flags) -> Explanation:
+    """The same, with what the flags say of its features in the notes."""
+    said: list[str] = []
+    for key, value in flags.features.items():
+        program, _, id = key.rpartition("/")
+        if id in explained.features and program in ("", explained.subject):
+            said.append(f"features[{key!r}]={value!r}")
+    return replace(explained, notes=(*explained.notes, *said)) if said else explained
+
+
