@@ -4,7 +4,20 @@ from .app import AppStatistics, Dspex
 from .arms import Arm, LegacyArm, NativeArm
 from .comparison import BadMetric, Metric, Scores, fields_equal
 from .decision import Decision, decide
-from .errors import AppClosed, ArmDown, BadFlags, BadProgram, EngineMissing, RouterError, UnknownProgram
+from .errors import (
+    AppClosed,
+    ArmDown,
+    BadFlags,
+    BadProgram,
+    EngineMissing,
+    RouterError,
+    UnknownFeature,
+    UnknownProgram,
+    UnreadableProgram,
+)
+from .explain import Explanation, FeatureUse, explain
+from .feature import Feature, Status
+from .features import FEATURES, feature, matrix
 from .flag_sources import FlagFile, flags_from_environment, flags_from_file, flags_from_mapping
 from .flags import FlagChange, Flags, FlagStore, Mode
 from .journal import Journal, JournalUnreadable, ShadowReport, shadow_report
@@ -14,6 +27,7 @@ from .outcomes import Observer, Outcome
 from .programs import ProgramSpec
 from .prometheus import AppCollector
 from .request import Answer, Attempt, Engine, Request, Route, RoutedProgram
+from .requirement import Chosen, Measured, Requirement, meet
 from .rollback import RollbackPolicy, Verdict, Watch
 from .rollout import is_native, place
 from .router import FALLBACK_ON, Router, router_children
@@ -22,6 +36,7 @@ from .statistics import ArmStatistics
 
 __all__ = [
     "FALLBACK_ON",
+    "FEATURES",
     "Answer",
     "AppClosed",
     "AppCollector",
@@ -35,11 +50,15 @@ __all__ = [
     "BadProgram",
     "Book",
     "Chooser",
+    "Chosen",
     "Comparison",
     "Decision",
     "Dspex",
     "Engine",
     "EngineMissing",
+    "Explanation",
+    "Feature",
+    "FeatureUse",
     "FlagChange",
     "FlagFile",
     "FlagStore",
@@ -48,6 +67,7 @@ __all__ = [
     "JournalUnreadable",
     "Ledger",
     "LegacyArm",
+    "Measured",
     "Metric",
     "Mode",
     "NativeArm",
@@ -56,6 +76,7 @@ __all__ = [
     "Outcome",
     "ProgramSpec",
     "Request",
+    "Requirement",
     "RollbackPolicy",
     "Route",
     "RoutedProgram",
@@ -65,15 +86,22 @@ __all__ = [
     "Shadow",
     "ShadowOptions",
     "ShadowReport",
+    "Status",
+    "UnknownFeature",
     "UnknownProgram",
+    "UnreadableProgram",
     "Verdict",
     "Watch",
     "decide",
+    "explain",
+    "feature",
     "fields_equal",
     "flags_from_environment",
     "flags_from_file",
     "flags_from_mapping",
     "is_native",
+    "matrix",
+    "meet",
     "place",
     "router_children",
     "shadow_report",

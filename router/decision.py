@@ -71,7 +71,9 @@ def _choose(flags: Flags, program: RoutedProgram, key: str, asked: Engine | None
     percent = flags.native_percent.get(name)
     if percent is not None:
         native = is_native(name, key, percent)
-        return Decision("native" if native else "legacy", f"native_percent[{name!r}]={percent:g}", flag="native_percent")
+        return Decision(
+            "native" if native else "legacy", f"native_percent[{name!r}]={percent:g}", flag="native_percent"
+        )
     if not flags.use_native_signatures and program.uses("signatures") is not False:
         return Decision("legacy", "use_native_signatures=False", flag="use_native_signatures")
     return Decision(
@@ -110,7 +112,9 @@ def _bounded(
     if measured is None:
         return replace(decision, reason=f"require {bound}: nothing is measured; {decision.reason}")
     sides: tuple[Engine, ...] = ("native", "legacy")
-    known = {side: measured(program.name, side, bound.percentile) for side in sides if getattr(program, side) is not None}
+    known = {
+        side: measured(program.name, side, bound.percentile) for side in sides if getattr(program, side) is not None
+    }
     chosen = meet(bound, decision.engine, decision.reason, known, place(f"require {program.name}", key))
     if chosen.engine == decision.engine:
         return replace(decision, reason=chosen.reason)

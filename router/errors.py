@@ -4,6 +4,7 @@ RouterError
 ├── BadFlags             values that break a rule, all of them at once            (also a ValueError)
 ├── UnknownProgram       no program of that name is routed                        (also a LookupError)
 ├── UnknownFeature       no feature, import path or program is called that        (also a LookupError)
+├── UnreadableProgram    the source of a program to explain cannot be read         (also a ValueError)
 ├── EngineMissing        the flags choose an engine that this program does not have
 ├── ArmDown              the actor of the chosen engine is not alive at the moment
 ├── BadProgram           a program that cannot be served, and why                 (also a ValueError)
@@ -47,6 +48,14 @@ class UnknownFeature(RouterError, LookupError):
         )
         self.name = name
         self.near = tuple(near)
+
+
+class UnreadableProgram(RouterError, ValueError):
+    """The source of a program cannot be read, or does not define it."""
+
+    def __init__(self, program: str, why: str) -> None:
+        super().__init__(f"{program!r} cannot be explained: {why}")
+        self.program = program
 
 
 class EngineMissing(RouterError):

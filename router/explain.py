@@ -1,29 +1,33 @@
 """`explain`: what of a program runs where, and why, feature by feature.
 
-    print(explain("react"))                       # a feature
-    print(explain(program))                       # a live program, ours or the real dspy's
-    print(explain("shop.programs:qa"))            # an import path: read, neither imported nor run
-    print(explain(ProgramSpec.of_signature("qa", "question -> answer")))
-    print(app.explain("qa"))                      # and what the flags would do with its next request
+print(explain("react"))                       # a feature
+print(explain(program))                       # a live program, ours or the real dspy's
+print(explain("shop.programs:qa"))            # an import path: read, neither imported nor run
+print(explain(ProgramSpec.of_signature("qa", "question -> answer")))
+print(app.explain("qa"))                      # and what the flags would do with its next request
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
+import textwrap
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, final
 
 from ..legacy import ImportedProgram, SignatureProgram
-from .decision import Decision
-from .errors import RouterError, UnknownFeature
+from .decision import Decision, decide
+from .errors import EngineMissing, RouterError, UnknownFeature, UnreadableProgram
 from .feature import Feature, Status
 from .features import FEATURES, find_feature, near
 from .flags import Flags
 from .live_features import class_feature, home_of, is_module, signature_features, used_by
 from .programs import ProgramSpec
-from .request import Engine
-from .source_features import source_of, used_in
+from .request import Engine, RoutedProgram
+from .requirement import MeasuredBy, Requirement
+from .source_features import imported, source_of, used_in
 
 Subject = Literal["feature", "native program", "dspy program", "source", "program"]
 """What was explained. native program, dspy program: a live object of the engine, of the real dspy. source: code that was
@@ -244,11 +248,11 @@ def _of_live(program: object) -> Explanation:
     notes: list[str] = []
     found = list(used_by(program))
     named: Any = getattr(program, "named_sub_modules", None)
-    parts = [part for _, part in named()] if callable(named) else [program]
+    parts: list[object] = [part for _, part in named()] if callable(named) else [program]
     for own in dict.fromkeys(type(part) for part in parts if not _is_of_the_house(type(part))):
         found += _read(own, notes)
     if kind == "dspy program":
-        notes.append('an object of the real dspy: to run it natively, give its import path (ProgramSpec.of_factory)')
+        notes.append("an object of the real dspy: to run it natively, give its import path (ProgramSpec.of_factory)")
     return _summed(type(program).__name__, kind, found, notes)
 
 
@@ -282,12 +286,32 @@ def _read(kind: type, notes: list[str]) -> list[tuple[Feature, str]]:
         if file is None:
             return []
         with open(file, encoding="utf-8") as opened:
-            used = used_in(opened.read(), kind.__name__)
-    except (OSError, TypeError, LookupError, SyntaxError):  # made inside a function, or in a console: nothing to read
+            source = opened.read()
+        if "<locals>" in kind.__qualname__:  # of a factory: its namespace is what the methods remember of it
+            known = {**imported(ast.parse(source)), **dict.fromkeys(_namespaces(kind), "")}
+            lines, first = inspect.getsourcelines(kind)
+            used = used_in("\n" * (first - 1) + textwrap.dedent("".join(lines)), known=known)
+        else:
+            used = used_in(source, kind.__name__)
+    except (OSError, TypeError, LookupError, SyntaxError):  # typed into a console: nothing to read
         notes.append(f"the source of {kind.__name__} was not found: what only its methods use is not listed")
         return []
     notes += [f"{kind.__name__}, line {line}: dspy 3.4 has no dspy.{unknown}" for unknown, line in used.unknown]
     return [(record, f"{kind.__name__}, {line}") for record, line in used.features]
+
+
+def _namespaces(kind: type) -> list[str]:
+    """The free variables of a class's methods that hold dspy, or what stands for it."""
+    found: list[str] = []
+    for method in vars(kind).values():
+        code = getattr(method, "__code__", None)
+        for name, cell in zip(
+            code.co_freevars if code else (), getattr(method, "__closure__", None) or (), strict=True
+        ):
+            with suppress(ValueError):  # not set yet
+                if getattr(cell.cell_contents, "__name__", "") in ("dspy", "dspex.engine"):
+                    found.append(name)
+    return found
 
 
 def _is_of_the_house(kind: type) -> bool:
@@ -328,22 +352,28 @@ def _whole(uses: tuple[FeatureUse, ...]) -> tuple[Engine | None, str]:
     return "native", "all of it is native"
 
 
-@final
-class UnreadableProgram(RouterError, ValueError):
-    """The source of a program cannot be read, or does not define it."""
-
-    def __init__(self, program: str, why: str) -> None:
-        super().__init__(f"{program!r} cannot be explained: {why}")
-        self.program = program
-
-
-def with_flags(explained: Explanation, flags: Flags) -> Explanation:
-    """The same, with what the flags say of its features in the notes."""
-    said: list[str] = []
-    for key, value in flags.features.items():
-        program, _, id = key.rpartition("/")
-        if id in explained.features and program in ("", explained.subject):
-            said.append(f"features[{key!r}]={value!r}")
-    return replace(explained, notes=(*explained.notes, *said)) if said else explained
-
-
+def with_next(
+    explained: Explanation,
+    program: RoutedProgram,
+    flags: Flags,
+    *,
+    key: str | None = None,
+    chosen: tuple[Engine, str] | None = None,
+    require: Requirement | None = None,
+    measured: MeasuredBy | None = None,
+) -> Explanation:
+    """The same, with what would be done with the next request. ``chosen``: what a ``Chooser`` says, and its reason."""
+    said = [
+        f"features[{feature!r}]={value!r}"
+        for feature, value in flags.features.items()
+        if feature.rpartition("/")[2] in explained.features and feature.rpartition("/")[0] in ("", program.name)
+    ]
+    explained = replace(explained, notes=(*explained.notes, *(f"a flag speaks of it: {each}" for each in said)))
+    asked = None if chosen is None else chosen[0]
+    try:
+        decision = decide(flags, program, key, asked=asked, require=require, measured=measured)
+    except EngineMissing as error:
+        return replace(explained, refused=str(error))
+    if chosen is not None:
+        decision = replace(decision, reason=chosen[1], flag="chooser")
+    return replace(explained, next=decision)

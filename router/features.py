@@ -81,7 +81,14 @@ def _records() -> Iterator[Feature]:
         "3.3",
         instead="give the program a legacy side; or write the module by hand, which is what Flex saves one from",
     )
-    yield Feature("avatar", "predictors", ("predict.avatar.Avatar",), "2.5", why="superseded in dspy by ReAct", instead="use ReAct, or a legacy side")
+    yield Feature(
+        "avatar",
+        "predictors",
+        ("predict.avatar.Avatar",),
+        "2.5",
+        why="superseded in dspy by ReAct",
+        instead="use ReAct, or a legacy side",
+    )
 
     sandbox = "the code runs in a process of its own without network and files; there is no Deno to install"
     yield Feature("program_of_thought", "code", ("ProgramOfThought",), "2.5", sandbox)
@@ -99,7 +106,13 @@ def _records() -> Iterator[Feature]:
     )
 
     yield Feature("adapter", "adapters", ("Adapter", "adapters"), "2.5")
-    yield Feature("chat_adapter", "adapters", ("ChatAdapter",), "2.5", "its second request as JSON is counted and logged, and may be refused")
+    yield Feature(
+        "chat_adapter",
+        "adapters",
+        ("ChatAdapter",),
+        "2.5",
+        "its second request as JSON is counted and logged, and may be refused",
+    )
     yield Feature("json_adapter", "adapters", ("JSONAdapter",), "2.5")
     yield Feature("xml_adapter", "adapters", ("XMLAdapter",), "3.0")
     yield Feature("two_step_adapter", "adapters", ("TwoStepAdapter",), "2.6")
@@ -149,7 +162,9 @@ def _records() -> Iterator[Feature]:
         why="experimental in dspy",
     )
 
-    yield Feature("tools", "tools", ("Tool", "ToolCalls", "ToolCallResults"), "3.3", "tools that are not async run in a thread")
+    yield Feature(
+        "tools", "tools", ("Tool", "ToolCalls", "ToolCallResults"), "3.3", "tools that are not async run in a thread"
+    )
     yield Feature("mcp", "tools", ("Tool.from_mcp_tool",), "2.6")
     yield Feature("langchain_tools", "tools", ("Tool.from_langchain",), "2.6")
 
@@ -157,7 +172,12 @@ def _records() -> Iterator[Feature]:
     yield Feature(
         "status_messages",
         "streaming",
-        ("streaming.StatusMessage", "streaming.StatusMessageProvider", "streaming.StreamListener", "streaming.StreamResponse"),
+        (
+            "streaming.StatusMessage",
+            "streaming.StatusMessageProvider",
+            "streaming.StreamListener",
+            "streaming.StreamResponse",
+        ),
         "2.6",
     )
 
@@ -181,7 +201,9 @@ def _records() -> Iterator[Feature]:
     yield Feature("callbacks", "settings", ("utils.callback.BaseCallback",), "2.5")
     yield Feature("logs", "settings", ("configure_dspy_loggers", "enable_logging", "disable_logging"), "2.5")
     yield Feature("sync_and_async", "settings", ("asyncify", "syncify"), "3.0")
-    yield Feature("utils", "settings", ("utils",), "2.5", "what programs import from it is here; the rest is dspy's own affair")
+    yield Feature(
+        "utils", "settings", ("utils",), "2.5", "what programs import from it is here; the rest is dspy's own affair"
+    )
     yield Feature(
         "threading",
         "settings",
@@ -220,7 +242,9 @@ def _records() -> Iterator[Feature]:
         ("avatar_optimizer", "AvatarOptimizer", "2.6"),
     ):
         yield Feature(id, "optimizers", (name,), since, instead=_NOT_YET)
-    yield Feature("re_anchor", "optimizers", ("experimental.ReAnchor",), "3.4", why="experimental in dspy", instead=_NOT_YET)
+    yield Feature(
+        "re_anchor", "optimizers", ("experimental.ReAnchor",), "3.4", why="experimental in dspy", instead=_NOT_YET
+    )
     yield Feature("propose", "optimizers", ("propose",), "3.4", instead=_NOT_YET)
     yield Feature("bootstrap_trace", "optimizers", ("bootstrap_trace_data",), "3.0", instead=_NOT_YET)
 
@@ -228,7 +252,12 @@ def _records() -> Iterator[Feature]:
     tune = "train in dspy; the engine calls the model that comes out of it by its name"
     yield Feature("bootstrap_finetune", "finetuning", ("BootstrapFinetune",), "2.5", instead=tune)
     yield Feature(
-        "grpo", "finetuning", ("teleprompt.grpo.GRPO",), "2.6", why="it trains weights, which the engine leaves to dspy", instead=tune
+        "grpo",
+        "finetuning",
+        ("teleprompt.grpo.GRPO",),
+        "2.6",
+        why="it trains weights, which the engine leaves to dspy",
+        instead=tune,
     )
 
     fetch = "give the program a legacy side; or fetch passages in a tool or a method of your module"
@@ -248,7 +277,14 @@ def _records() -> Iterator[Feature]:
         "errors",
         "errors",
         (
-            *("DSPyError", "AdapterParseError", "ContextWindowExceededError", "LMError", "LMAuthError", "LMBillingError"),
+            *(
+                "DSPyError",
+                "AdapterParseError",
+                "ContextWindowExceededError",
+                "LMError",
+                "LMAuthError",
+                "LMBillingError",
+            ),
             *("LMCollectionLimitError", "LMConfigurationError", "LMInvalidRequestError", "LMLockTimeoutError"),
             *("LMNotConfiguredError", "LMProviderError", "LMRateLimitError", "LMServerError", "LMStreamAssemblyError"),
             *("LMTimeoutError", "LMTransportError", "LMUnexpectedError", "LMUnsupportedFeatureError"),
@@ -271,7 +307,7 @@ _BY_NAME: Final[Mapping[str, Feature]] = MappingProxyType(
     {name: record for record in FEATURES.values() for name in record.names}
 )
 _BY_LAST: Final[Mapping[str, Feature]] = MappingProxyType(
-    {name.rpartition(".")[2]: record for record in reversed(FEATURES.values()) for name in reversed(record.names)}
+    {name.rpartition(".")[2]: record for record in reversed(list(FEATURES.values())) for name in reversed(record.names)}
 )
 _BY_WORD: Final[Mapping[str, Feature]] = MappingProxyType(
     {_plain(word): record for word, record in (*_BY_LAST.items(), *_BY_NAME.items(), *FEATURES.items())}
@@ -303,12 +339,15 @@ def near(word: str, known: Mapping[str, object] | tuple[str, ...] | list[str]) -
     return tuple(difflib.get_close_matches(word, list(known), n=3, cutoff=0.6))
 
 
+_RULE: Final = "|---|---|---|---|---|---|"
+
+
 def matrix() -> str:
     """The availability matrix as Markdown: a table for each kind, of what is native now."""
     parts: list[str] = []
     for kind, title in KINDS.items():
         records = [record for record in FEATURES.values() if record.kind == kind]
-        parts += [f"## {title}\n", "| feature | in dspy | since | status | how, or why not | what to do |", "|---|---|---|---|---|---|"]
+        parts += [f"## {title}\n", "| feature | in dspy | since | status | how, or why not | what to do |", _RULE]
         for record in records:
             names = ", ".join(f"`{name}`" for name in record.names)
             parts.append(

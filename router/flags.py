@@ -247,7 +247,7 @@ class FlagStore:
         known = sorted(self._programs or ())
         meant = near(name, known)
         guess = f"did you mean {meant[0]!r}? " if meant else ""
-        return f"{said}: no program is called {name!r}; {guess}there are: {', '.join(known)}"
+        return f"{said}: no program is called that; {guess}there are: {', '.join(known)}"
 
     @property
     def history(self) -> tuple[FlagChange, ...]:

@@ -21,7 +21,7 @@ _DEPTH: Final = 8  # of annotations, and of lists in lists: a program's own are 
 
 
 def home_of(kind: type) -> str | None:
-    """"dspy" or "dspex.engine", if the class or one it derives from is defined there."""
+    """ "dspy" or "dspex.engine", if the class or one it derives from is defined there."""
     for each in kind.__mro__:
         module = f"{each.__module__}."
         if module.startswith(_HOMES):
@@ -74,8 +74,8 @@ def _parts(value: object, path: str, seen: set[int], depth: int = 0) -> Iterator
 
 
 def _of_part(path: str, part: object) -> Iterator[Found]:
-    lm = getattr(part, "lm", None)
-    if lm is not None and isinstance(part, object) and home_of(type(lm)) is not None:
+    lm: object = getattr(part, "lm", None)
+    if lm is not None and home_of(type(lm)) is not None:
         own = class_feature(type(lm))
         if own is not None:
             yield own, f"{path}.lm"

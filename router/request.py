@@ -86,6 +86,8 @@ class Route:
 
     worker_attempts: int = 1
     """Legacy: how many workers had it in hand; more than 1 after a crash."""
+    usd: float | None = None
+    """What it cost, where the app knows prices (``Dspex(prices=...)``) and the engine counted tokens."""
 
     @property
     def fell_back(self) -> bool:

@@ -58,7 +58,11 @@ class Requirement:
             problems.append("a requirement bounds latency_s, usd, or both")
         if not (_number(self.percentile) and 0 < self.percentile <= 100):
             problems.append(f"percentile is from 0 to 100, not {self.percentile!r}")
-        if isinstance(self.min_samples, bool) or not isinstance(cast(object, self.min_samples), int) or self.min_samples < 1:
+        if (
+            isinstance(self.min_samples, bool)
+            or not isinstance(cast(object, self.min_samples), int)
+            or self.min_samples < 1
+        ):
             problems.append(f"min_samples counts answers, at least 1, not {self.min_samples!r}")
         if not (_number(self.explore) and 0 <= self.explore <= 50):
             problems.append(f"explore is a percentage from 0 to 50, not {self.explore!r}")

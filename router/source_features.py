@@ -25,7 +25,10 @@ _ROOTS: Final = ("dspex.engine", "dspy")
 _TYPE: Final = re.compile(r":\s*([^,>]+)")
 _WORD: Final = re.compile(r"[A-Za-z_][\w.]*")
 _TYPES: Final = frozenset(
-    name.rpartition(".")[2] for record in FEATURES.values() if record.kind in ("types", "tools") for name in record.names
+    name.rpartition(".")[2]
+    for record in FEATURES.values()
+    if record.kind in ("types", "tools")
+    for name in record.names
 )
 
 
@@ -52,15 +55,16 @@ class SourceUses:
     unknown: tuple[tuple[str, int], ...]
 
 
-def used_in(source: str, target: str | None = None) -> SourceUses:
-    """The features that the source uses. ``target``: a name defined at its top; None: all of it.
+def used_in(source: str, target: str | None = None, *, known: Mapping[str, str] | None = None) -> SourceUses:
+    """The features that the source uses. ``target``: a name defined at its top; None: all of it. ``known``: what names
+    mean that the source does not define, as in ``{"dspy": ""}``.
 
     The only argument of a function that is the target is taken for dspy, or what stands for it.
 
     Raises SyntaxError, and LookupError if the source defines no such name.
     """
     tree = ast.parse(source)
-    names = _imported(tree)
+    names = {**(known or {}), **imported(tree)}
     nodes: list[ast.AST] = [tree] if target is None else list(_reachable(tree, target))
     for node in nodes:
         if isinstance(node, ast.FunctionDef) and node.name == target and len(node.args.args) == 1:
@@ -77,7 +81,7 @@ def used_in(source: str, target: str | None = None) -> SourceUses:
     return SourceUses(tuple(found.values()), tuple(unknown.values()))
 
 
-def _imported(tree: ast.AST) -> dict[str, str]:
+def imported(tree: ast.AST) -> dict[str, str]:
     """What local names mean: ``{"dspy": "", "GEPA": "teleprompt.GEPA"}``, wherever they are imported."""
     names: dict[str, str] = {}
     for node in ast.walk(tree):
