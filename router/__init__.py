@@ -18,11 +18,12 @@ from .errors import (
 from .explain import Explanation, FeatureUse, explain
 from .feature import Feature, Status
 from .features import FEATURES, feature, matrix
-from .flag_sources import FlagFile, flags_from_environment, flags_from_file, flags_from_mapping
+from .flag_journal import FlagJournal, RecordedChange, flag_history
+from .flag_sources import FlagFile, flags_from_environment, flags_from_file, flags_from_mapping, read_environment
 from .flags import FlagChange, Flags, FlagStore, Mode
 from .journal import Journal, JournalUnreadable, ShadowReport, shadow_report
 from .ledger import Book, Ledger
-from .open_feature import Chooser, OpenFeatureChooser
+from .open_feature import Chooser, OpenFeatureChooser, OpenFeatureFlags
 from .outcomes import Observer, Outcome
 from .programs import ProgramSpec
 from .prometheus import AppCollector
@@ -61,6 +62,7 @@ __all__ = [
     "FeatureUse",
     "FlagChange",
     "FlagFile",
+    "FlagJournal",
     "FlagStore",
     "Flags",
     "Journal",
@@ -73,8 +75,10 @@ __all__ = [
     "NativeArm",
     "Observer",
     "OpenFeatureChooser",
+    "OpenFeatureFlags",
     "Outcome",
     "ProgramSpec",
+    "RecordedChange",
     "Request",
     "Requirement",
     "RollbackPolicy",
@@ -96,6 +100,7 @@ __all__ = [
     "explain",
     "feature",
     "fields_equal",
+    "flag_history",
     "flags_from_environment",
     "flags_from_file",
     "flags_from_mapping",
@@ -103,6 +108,7 @@ __all__ = [
     "matrix",
     "meet",
     "place",
+    "read_environment",
     "router_children",
     "shadow_report",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 from ..engine import Price
 
@@ -15,7 +15,7 @@ def dollars(usage: Mapping[str, object], prices: Mapping[str, Price]) -> float |
     """
     total = 0.0
     for model, counted in usage.items():
-        counts = cast("Mapping[str, object]", counted) if isinstance(counted, Mapping) else {}
+        counts: Mapping[str, object] = cast("Any", counted) if isinstance(counted, Mapping) else {}
         reported = counts.get("cost")
         price = prices.get(model)
         each = float(reported) if isinstance(reported, int | float) else price.of(counts) if price is not None else None

@@ -9,7 +9,7 @@ from typing import final
 from .errors import EngineMissing
 from .flags import Flags
 from .request import Engine, RoutedProgram
-from .requirement import MeasuredBy, Requirement, meet
+from .requirement import Measured, MeasuredBy, Requirement, meet
 from .rollout import is_native, place
 
 
@@ -112,7 +112,7 @@ def _bounded(
     if measured is None:
         return replace(decision, reason=f"require {bound}: nothing is measured; {decision.reason}")
     sides: tuple[Engine, ...] = ("native", "legacy")
-    known = {
+    known: dict[Engine, Measured] = {
         side: measured(program.name, side, bound.percentile) for side in sides if getattr(program, side) is not None
     }
     chosen = meet(bound, decision.engine, decision.reason, known, place(f"require {program.name}", key))

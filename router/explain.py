@@ -212,10 +212,10 @@ def _of_spec(spec: ProgramSpec) -> Explanation:
             live = _of_live(made)
             notes += live.notes
             found += [(FEATURES[use.feature], where) for use in live.uses for where in use.where]
-    found += _of_legacy_side(spec, notes)
-    sides: tuple[Engine, ...] = tuple(
-        cast("Engine", side) for side in ("native", "legacy") if getattr(spec, side) is not None
-    )
+    if not found and spec.legacy is not None:
+        found += _of_legacy_side(spec.legacy, notes)
+    both: tuple[Engine, ...] = ("native", "legacy")
+    sides = tuple(side for side in both if getattr(spec, side) is not None)
     summed = _summed(spec.name, "program", found, notes)
     if sides == ("native",) and summed.engine != "native":
         return replace(summed, sides=sides, engine=None, reason=f"{summed.reason}, and it has no legacy side")
@@ -225,15 +225,11 @@ def _of_spec(spec: ProgramSpec) -> Explanation:
     return replace(summed, sides=sides)
 
 
-def _of_legacy_side(spec: ProgramSpec, notes: list[str]) -> list[tuple[Feature, str]]:
-    side = spec.legacy
-    if spec.native is not None or side is None:
-        return []
+def _of_legacy_side(side: SignatureProgram | ImportedProgram, notes: list[str]) -> list[tuple[Feature, str]]:
     if isinstance(side, SignatureProgram):
         record = find_feature(side.module)
         found = [(FEATURES["signatures"], "self")]
         return [*found, (record, "self")] if record is not None else found
-    assert isinstance(side, ImportedProgram)
     try:
         read = _of_text(side.path)
     except RouterError as error:
@@ -247,8 +243,8 @@ def _of_live(program: object) -> Explanation:
     kind: Subject = "dspy program" if home_of(type(program)) == "dspy" else "native program"
     notes: list[str] = []
     found = list(used_by(program))
-    named: Any = getattr(program, "named_sub_modules", None)
-    parts: list[object] = [part for _, part in named()] if callable(named) else [program]
+    named = cast("Callable[[], Iterable[tuple[str, object]]] | None", getattr(program, "named_sub_modules", None))
+    parts = [part for _, part in named()] if named is not None else [program]
     for own in dict.fromkeys(type(part) for part in parts if not _is_of_the_house(type(part))):
         found += _read(own, notes)
     if kind == "dspy program":

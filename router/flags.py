@@ -21,9 +21,10 @@ restarted router goes on with the flags that held.
 from __future__ import annotations
 
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal, cast, final, get_args
 
@@ -120,6 +121,16 @@ class Flags:
         object.__setattr__(self, "features", MappingProxyType(dict(features)))
         object.__setattr__(self, "require", MappingProxyType(require))
 
+    def to_dict(self) -> dict[str, Any]:
+        """The flags by their names as JSON has them; ``Flags(**flags.to_dict()) == flags``."""
+        made: dict[str, Any] = {}
+        for flag in fields(self):
+            value: Any = getattr(self, flag.name)
+            if flag.name == "require":
+                value = {program: asdict(bound) for program, bound in self.require.items()}
+            made[flag.name] = dict(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else value
+        return made
+
     def changed(self, changes: Mapping[str, Any]) -> Flags:
         """These flags with some of them changed. Raises BadFlags, also for a flag that does not exist."""
         known = [f.name for f in fields(self)]
@@ -189,6 +200,8 @@ class FlagChange:
     before: Flags
     after: Flags
     at: float = field(default=0.0, compare=False)
+    number: int = field(default=0, compare=False)
+    """In the store, the first is 1."""
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -211,6 +224,14 @@ class FlagStore:
     def __init__(self, flags: Flags | None = None, *, programs: Iterable[str] | None = None) -> None:
         self._programs = None if programs is None else frozenset(programs)
         self.current = self._checked(flags if flags is not None else Flags())
+        self.initial = self.current
+        """The flags that it was made with."""
+        self.made_at = time.time()
+        """When it was made, in seconds since the epoch."""
+        self.id = uuid.uuid4().hex
+        """Tells its changes from those of other stores in one journal."""
+        self.changed_times = 0
+        """Changes since it was made, also those that the history has dropped."""
         self._history: deque[FlagChange] = deque(maxlen=HISTORY)
         self._listeners: list[Callable[[FlagChange], None]] = []
 
@@ -223,7 +244,8 @@ class FlagStore:
         self._checked(flags)
         if flags == self.current:
             return flags
-        change = FlagChange(by, self.current, flags, time.time())
+        self.changed_times += 1
+        change = FlagChange(by, self.current, flags, time.time(), self.changed_times)
         self.current = flags
         self._history.append(change)
         for listener in tuple(self._listeners):

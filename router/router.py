@@ -4,7 +4,8 @@
     answer = await router.within(60).call(Router.run, "qa", {"question": "Why?"}, key="user-7")
     answer["answer"], answer.route.engine
 
-Events: router.decided (program, engine, reason), router.fell_back (program, error), router.flags.changed (by, changes).
+Events: router.decided (program, engine, reason), router.fell_back (program, error), router.flags.changed (by, changes),
+router.chooser_failed (program, error).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..supervisors import Child
 from .arms import Arm, Fallback, LegacyArm, NativeArm
 from .decision import decide
 from .errors import ArmDown, EngineMissing, UnknownProgram
+from .flag_journal import FlagJournal
 from .flags import FlagChange, FlagStore
 from .journal import Journal
 from .ledger import Book, Ledger
@@ -93,7 +95,7 @@ class Router(Fallback):
             bound = None if require is None else Requirement.parse(require)
         except ValueError as error:
             raise Refuse(error) from None
-        chosen = self._chooser.choose(program, key) if self._chooser is not None and engine is None else None
+        chosen = self._asked_chooser(program, key) if engine is None else None
         try:
             decision = decide(
                 self._flags.current,
@@ -119,6 +121,15 @@ class Router(Fallback):
         self.rt.events.emit("router.decided", program=program, engine=request.engine, reason=request.reason)
         self._hand(request, self.defer())
         return cast(Answer, None)  # the arm answers
+
+    def _asked_chooser(self, program: str, key: str | None) -> tuple[Engine, str] | None:
+        if self._chooser is None:
+            return None
+        try:
+            return self._chooser.choose(program, key)
+        except Exception as error:  # somebody else's code: its failure must not be the request's, nor the router's
+            self.rt.events.emit("router.chooser_failed", program=program, error=f"{type(error).__name__}: {error}")
+            return None
 
     def _hand(self, request: Request, reply: Reply) -> None:
         name = self._arms[request.engine]
@@ -176,8 +187,9 @@ def router_children(
 ) -> list[Child]:
     """The child specs of the router and what belongs to it, for a supervisor of one's own (one_for_one).
 
-    They take the names ``native``, ``legacy-arm``, ``shadow``, ``ledger``, ``router``, and ``journal`` if ``journal``
-    names a file to keep comparisons in (see ``shadow_report``). ``rollback``: see ``RollbackPolicy``; None: never.
+    They take the names ``native``, ``legacy-arm``, ``shadow``, ``ledger``, ``router``, and ``journal`` and
+    ``flag-journal`` if ``journal`` names a file to keep comparisons and changes of flags in (see ``shadow_report`` and
+    ``flag_history``). ``rollback``: see ``RollbackPolicy``; None: never.
     ``book``: where it is counted, for who wants to read it; it brings its own rollback policy.
     ``prices``: of the models, by the name that `LM(...)` was given, to tell what requests cost.
     """
@@ -187,6 +199,7 @@ def router_children(
     children: list[Child] = []
     if journal is not None:
         children.append(Child("journal", lambda: Journal(journal), name="journal"))
+        children.append(Child("flag-journal", lambda: FlagJournal(journal, flags), name="flag-journal"))
     return [
         *children,
         Child("ledger", lambda book=book: _ledger(book, flags, kept=journal is not None), name="ledger"),
