@@ -15,7 +15,8 @@ from .errors import (
     UnknownProgram,
     UnreadableProgram,
 )
-from .explain import Explanation, FeatureUse, explain
+from .explain import explain
+from .explanation import Explanation, FeatureUse
 from .feature import Feature, Status
 from .features import FEATURES, feature, matrix
 from .flag_journal import FlagJournal, RecordedChange, flag_history

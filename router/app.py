@@ -31,7 +31,8 @@ from ..legacy import LegacyPool, LMSettings, PoolOptions, legacy_pool_spec
 from ..runtime import ActorExit, CallTimeout, Exited, NamedRef, Runtime, current_runtime, open_runtime
 from ..supervisors import Child, Node, Supervisor, TaskSupervisor, tree
 from .errors import AppClosed, BadProgram, UnknownProgram
-from .explain import Explanation, explain, with_next
+from .explain import explain, with_next
+from .explanation import Explanation
 from .flags import Flags, FlagStore
 from .host_lm import HostLM, answer
 from .ledger import Book, Ledger

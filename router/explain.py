@@ -14,133 +14,22 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Literal, cast, final
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 from ..legacy import ImportedProgram, SignatureProgram
-from .decision import Decision, decide
+from .decision import decide
 from .errors import EngineMissing, RouterError, UnknownFeature, UnreadableProgram
-from .feature import Feature, Status
+from .explanation import Explanation, FeatureUse, Subject
+from .feature import Feature
 from .features import FEATURES, find_feature, near
 from .flags import Flags
 from .live_features import class_feature, home_of, is_module, signature_features, used_by
 from .programs import ProgramSpec
 from .request import Engine, RoutedProgram
 from .requirement import MeasuredBy, Requirement
-from .source_features import imported, source_of, used_in
-
-Subject = Literal["feature", "native program", "dspy program", "source", "program"]
-"""What was explained. native program, dspy program: a live object of the engine, of the real dspy. source: code that was
-read. program: a ``ProgramSpec``."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class FeatureUse:
-    """One feature of a program: where it is used, which engine runs it, and why."""
-
-    feature: str
-    dspy: str
-    """As dspy calls it."""
-    where: tuple[str, ...]
-    """Paths in the program, or lines of its source; empty where a feature itself was asked about."""
-    status: Status
-    engine: Engine | None
-    """Which engine runs it by itself; None: neither."""
-    reason: str
-    todo: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return {
-            "feature": self.feature,
-            "dspy": self.dspy,
-            "where": list(self.where),
-            "status": self.status,
-            "engine": self.engine,
-            "reason": self.reason,
-            "todo": self.todo,
-        }
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What runs where, and why. Prints as a table."""
-
-    subject: str
-    kind: Subject
-    engine: Engine | None
-    """Where the whole runs when no flag says otherwise: native if all of it can, else legacy; None: nowhere."""
-    reason: str
-    uses: tuple[FeatureUse, ...]
-    sides: tuple[Engine, ...] | None = None
-    """The sides that a ``ProgramSpec`` has; None for everything else."""
-    notes: tuple[str, ...] = ()
-    """What the reader should know besides."""
-    next: Decision | None = None
-    """From ``app.explain``: what would be done with the next request; None if it would be refused."""
-    refused: str | None = None
-    """From ``app.explain``: why the next request would be refused."""
-
-    @property
-    def native(self) -> bool:
-        """True if all of it runs natively."""
-        return self.engine == "native"
-
-    @property
-    def features(self) -> frozenset[str]:
-        """The ids of the features used."""
-        return frozenset(use.feature for use in self.uses)
-
-    @property
-    def blockers(self) -> tuple[FeatureUse, ...]:
-        """The features that keep it from running natively."""
-        return tuple(use for use in self.uses if use.engine != "native")
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        following = self.next
-        return {
-            "subject": self.subject,
-            "kind": self.kind,
-            "engine": self.engine,
-            "reason": self.reason,
-            "sides": None if self.sides is None else list(self.sides),
-            "features": [use.to_dict() for use in self.uses],
-            "notes": list(self.notes),
-            "next": None
-            if following is None
-            else {
-                "engine": following.engine,
-                "reason": following.reason,
-                "flag": following.flag,
-                "shadow": following.shadow,
-            },
-            "refused": self.refused,
-        }
-
-    def __str__(self) -> str:
-        lines = [f"{self.subject} ({self.kind}): {self.engine or 'nowhere'}, {self.reason}"]
-        if self.uses:
-            rows = [("feature", "runs", "status", "where", "why")]
-            rows += [(u.feature, u.engine or "nowhere", u.status, _places(u.where), u.reason) for u in self.uses]
-            widths = [max(len(row[column]) for row in rows) for column in range(4)]
-            for row in rows:
-                cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-                lines.append(f"  {'  '.join(cells)}  {row[4]}".rstrip())
-        lines += [f"  to do for {use.feature}: {use.todo}" for use in self.blockers]
-        lines += [f"  note: {note}" for note in self.notes]
-        if self.next is not None:
-            shadow = f", {self.next.shadow} is compared" if self.next.shadow else ""
-            lines.append(f"  next request: {self.next.engine}, because {self.next.reason}{shadow}")
-        if self.refused is not None:
-            lines.append(f"  next request: refused, {self.refused}")
-        return "\n".join(lines)
-
-
-def _places(where: tuple[str, ...]) -> str:
-    return ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else "")
+from .source_features import SourceUses, imported, source_of, used_in
 
 
 def explain(program: object) -> Explanation:
@@ -187,17 +76,21 @@ def _of_text(text: str) -> Explanation:
     if file is None:
         raise UnknownFeature(text, near(text, FEATURES))
     try:
-        return _of_source(text, file.read_text(encoding="utf-8"), name or None)
+        return _of_source(text, used_in(file.read_text(encoding="utf-8"), name or None))
     except (LookupError, SyntaxError, UnicodeDecodeError) as error:
         raise UnreadableProgram(text, f"{file}: {error}") from error
 
 
-def _of_source(subject: str, source: str, name: str | None) -> Explanation:
-    used = used_in(source, name)
-    notes = ["read from its source, without running it"] + [
-        f"line {line}: dspy 3.4 has no dspy.{unknown}" for unknown, line in used.unknown
-    ]
-    return _summed(subject, "source", used.features, notes)
+def _of_source(subject: str, used: SourceUses) -> Explanation:
+    explained = _summed(subject, "source", used.features, ["read from its source, without running it"])
+    return _lacking(explained, [f"line {line}: dspy 3.4 has no dspy.{unknown}" for unknown, line in used.unknown])
+
+
+def _lacking(explained: Explanation, unknown: list[str]) -> Explanation:
+    """The same for a program that uses what no dspy 3.4 has: it runs nowhere."""
+    if not unknown:
+        return explained
+    return replace(explained, engine=None, reason=unknown[0], notes=(*explained.notes, *unknown))
 
 
 def _of_spec(spec: ProgramSpec) -> Explanation:
@@ -242,14 +135,15 @@ def _of_legacy_side(side: SignatureProgram | ImportedProgram, notes: list[str]) 
 def _of_live(program: object) -> Explanation:
     kind: Subject = "dspy program" if home_of(type(program)) == "dspy" else "native program"
     notes: list[str] = []
+    unknown: list[str] = []
     found = list(used_by(program))
     named = cast("Callable[[], Iterable[tuple[str, object]]] | None", getattr(program, "named_sub_modules", None))
     parts = [part for _, part in named()] if named is not None else [program]
     for own in dict.fromkeys(type(part) for part in parts if not _is_of_the_house(type(part))):
-        found += _read(own, notes)
+        found += _read(own, notes, unknown)
     if kind == "dspy program":
         notes.append("an object of the real dspy: to run it natively, give its import path (ProgramSpec.of_factory)")
-    return _summed(type(program).__name__, kind, found, notes)
+    return _lacking(_summed(type(program).__name__, kind, found, notes), unknown)
 
 
 def _of_class(kind: type) -> Explanation:
@@ -257,53 +151,58 @@ def _of_class(kind: type) -> Explanation:
     if record is None and not hasattr(kind, "input_fields"):
         raise TypeError(f"explain: {kind.__name__} is no class of dspy's or the engine's, nor derived from one")
     notes: list[str] = []
+    unknown: list[str] = []
     found: list[tuple[Feature, str]] = [(record, kind.__name__)] if record is not None else []
     if hasattr(kind, "input_fields"):
         found += signature_features(kind, kind.__name__)
     elif not _is_of_the_house(kind):
-        found += _read(kind, notes)
+        found += _read(kind, notes, unknown)
     subject: Subject = "dspy program" if home_of(kind) == "dspy" else "native program"
-    return _summed(kind.__name__, subject, found, notes)
+    return _lacking(_summed(kind.__name__, subject, found, notes), unknown)
 
 
 def _of_function(function: Callable[..., object]) -> Explanation:
     name = getattr(function, "__name__", "function")
-    file = inspect.getsourcefile(function)
-    if file is None or name == "<lambda>":
-        raise TypeError(f"explain: {name} has no name or source to be read; give what it makes, or its import path")
-    with open(file, encoding="utf-8") as opened:
-        return _of_source(name, opened.read(), name)
+    if name == "<lambda>":
+        raise TypeError("explain: a lambda cannot be read by its name; give what it makes, or an import path")
+    try:
+        used = _source_uses(function, name, [function])
+    except (OSError, LookupError, SyntaxError) as error:
+        raise UnreadableProgram(name, f"its source was not found ({error}); give what it makes") from error
+    return _of_source(name, used)
 
 
-def _read(kind: type, notes: list[str]) -> list[tuple[Feature, str]]:
+def _read(kind: type, notes: list[str], unknown: list[str]) -> list[tuple[Feature, str]]:
     """What the methods of a class of the user's own use."""
     try:
-        file = inspect.getsourcefile(kind)
-        if file is None:
-            return []
-        with open(file, encoding="utf-8") as opened:
-            source = opened.read()
-        if "<locals>" in kind.__qualname__:  # of a factory: its namespace is what the methods remember of it
-            known = {**imported(ast.parse(source)), **dict.fromkeys(_namespaces(kind), "")}
-            lines, first = inspect.getsourcelines(kind)
-            used = used_in("\n" * (first - 1) + textwrap.dedent("".join(lines)), known=known)
-        else:
-            used = used_in(source, kind.__name__)
+        used = _source_uses(kind, kind.__name__, list(vars(kind).values()))
     except (OSError, TypeError, LookupError, SyntaxError):  # typed into a console: nothing to read
         notes.append(f"the source of {kind.__name__} was not found: what only its methods use is not listed")
         return []
-    notes += [f"{kind.__name__}, line {line}: dspy 3.4 has no dspy.{unknown}" for unknown, line in used.unknown]
+    unknown += [f"{kind.__name__}, line {line}: dspy 3.4 has no dspy.{name}" for name, line in used.unknown]
     return [(record, f"{kind.__name__}, {line}") for record, line in used.features]
 
 
-def _namespaces(kind: type) -> list[str]:
-    """The free variables of a class's methods that hold dspy, or what stands for it."""
+def _source_uses(thing: type | Callable[..., object], name: str, functions: list[object]) -> SourceUses:
+    file = inspect.getsourcefile(thing)
+    if file is None:
+        raise OSError("no file")
+    source = Path(file).read_text(encoding="utf-8")
+    if "<locals>" not in thing.__qualname__:
+        return used_in(source, name)
+    # Of a factory: what the names in it mean is what its functions remember of the factory's.
+    lines, first = inspect.getsourcelines(thing)
+    known = {**imported(ast.parse(source)), **dict.fromkeys(_namespaces(functions), "")}
+    return used_in("\n" * (first - 1) + textwrap.dedent("".join(lines)), name, known=known)
+
+
+def _namespaces(functions: list[object]) -> list[str]:
+    """The free variables of functions that hold dspy, or what stands for it."""
     found: list[str] = []
-    for method in vars(kind).values():
-        code = getattr(method, "__code__", None)
-        for name, cell in zip(
-            code.co_freevars if code else (), getattr(method, "__closure__", None) or (), strict=True
-        ):
+    for function in functions:
+        code = getattr(function, "__code__", None)
+        cells = getattr(function, "__closure__", None) or ()
+        for name, cell in zip(code.co_freevars if code else (), cells, strict=True):
             with suppress(ValueError):  # not set yet
                 if getattr(cell.cell_contents, "__name__", "") in ("dspy", "dspex.engine"):
                     found.append(name)

@@ -59,7 +59,7 @@ def used_in(source: str, target: str | None = None, *, known: Mapping[str, str] 
     """The features that the source uses. ``target``: a name defined at its top; None: all of it. ``known``: what names
     mean that the source does not define, as in ``{"dspy": ""}``.
 
-    The only argument of a function that is the target is taken for dspy, or what stands for it.
+    The only argument of a function that is the target, or that is called ``dspy``, is taken for dspy, or what stands for it.
 
     Raises SyntaxError, and LookupError if the source defines no such name.
     """
@@ -67,8 +67,11 @@ def used_in(source: str, target: str | None = None, *, known: Mapping[str, str] 
     names = {**(known or {}), **imported(tree)}
     nodes: list[ast.AST] = [tree] if target is None else list(_reachable(tree, target))
     for node in nodes:
-        if isinstance(node, ast.FunctionDef) and node.name == target and len(node.args.args) == 1:
-            names[node.args.args[0].arg] = ""
+        for function in node.body if isinstance(node, ast.Module) else [node]:
+            if isinstance(function, ast.FunctionDef) and len(function.args.args) == 1:
+                only = function.args.args[0].arg
+                if only == "dspy" or function.name == target:
+                    names[only] = ""
     found: dict[str, tuple[Feature, str]] = {}
     unknown: dict[str, tuple[str, int]] = {}
     for node in nodes:
