@@ -23,6 +23,7 @@ from .flag_journal import FlagJournal, RecordedChange, flag_history
 from .flag_sources import FlagFile, flags_from_environment, flags_from_file, flags_from_mapping, read_environment
 from .flags import FlagChange, Flags, FlagStore, Mode
 from .journal import Journal, JournalUnreadable, ShadowReport, shadow_report
+from .judge import judged_by
 from .ledger import Book, Ledger
 from .open_feature import Chooser, OpenFeatureChooser, OpenFeatureFlags
 from .outcomes import Observer, Outcome
@@ -106,6 +107,7 @@ __all__ = [
     "flags_from_file",
     "flags_from_mapping",
     "is_native",
+    "judged_by",
     "matrix",
     "meet",
     "place",

@@ -151,7 +151,8 @@ def flag_history(path: str | os.PathLike[str], *, since: float = 0.0) -> tuple[R
         raise JournalUnreadable(file, "no such file")
     try:
         with closing(connect(file)) as connection:
-            connection.executescript(_SCHEMA)
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'flag_changes'").fetchone():
+                return ()  # of comparisons alone
             rows = connection.execute(
                 "SELECT at, who, changes, before FROM flag_changes WHERE at >= ? ORDER BY at, rowid", (since,)
             ).fetchall()
