@@ -225,9 +225,10 @@ class Dspex:
             name=name,
         )
 
-    def _features_of(self, spec: ProgramSpec) -> frozenset[str]:
-        """Looked up when a flag first speaks of features: a program is made for it, and its source read."""
-        return self._explanation(spec).features
+    def _features_of(self, spec: ProgramSpec) -> frozenset[str] | None:
+        """Looked up when a flag first speaks of features: a program is made for it, and its source read. None: nothing was
+        found, and every program has something."""
+        return self._explanation(spec).features or None
 
     def _explanation(self, spec: ProgramSpec) -> Explanation:
         if spec.name not in self._explained:

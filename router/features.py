@@ -91,8 +91,9 @@ def _records() -> Iterator[Feature]:
     )
 
     sandbox = "the code runs in a process of its own without network and files; there is no Deno to install"
-    yield Feature("program_of_thought", "code", ("ProgramOfThought",), "2.5", sandbox)
-    yield Feature("code_act", "code", ("CodeAct",), "2.6", sandbox)
+    going = f"deprecated in dspy, which has RLM in its place; {sandbox}"
+    yield Feature("program_of_thought", "code", ("ProgramOfThought",), "2.5", going)
+    yield Feature("code_act", "code", ("CodeAct",), "2.6", going)
     yield Feature("rlm", "code", ("RLM",), "3.1", sandbox)
     yield Feature(
         "interpreters",
