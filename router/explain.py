@@ -41,8 +41,8 @@ def explain(program: object) -> Explanation:
     Nothing of the program is run, and dspy is not imported. A ``ProgramSpec``'s native side is made once, to be looked at.
     The source of the program's own classes is read, where there is one, for what only their methods use.
 
-    Raises UnknownFeature for a text that is neither a feature nor an import path, TypeError for anything else that is
-    no program.
+    Raises UnknownFeature for a text that is neither a feature nor an import path, UnreadableProgram for a path or a
+    function whose source is not to be found, TypeError for anything else that is no program.
     """
     if isinstance(program, str):
         return _of_text(program)
