@@ -31,7 +31,7 @@ from ..legacy import LegacyPool, LMSettings, PoolOptions, legacy_pool_spec
 from ..runtime import ActorExit, CallTimeout, Exited, NamedRef, Runtime, current_runtime, open_runtime
 from ..supervisors import Child, Node, Supervisor, TaskSupervisor, tree
 from .errors import AppClosed, BadProgram, UnknownProgram
-from .explain import explain, with_next
+from .explain import FeaturesOf, explain_next
 from .explanation import Explanation
 from .flags import Flags, FlagStore
 from .host_lm import HostLM, answer
@@ -148,7 +148,6 @@ class Dspex:
         self._journal = journal
         self._book = Book(rollback)
         self._prices = prices
-        self._explained: dict[str, Explanation] = {}
         self._beside = tuple(beside)
         self._intensity = intensity
         self._period = period
@@ -183,15 +182,7 @@ class Dspex:
                 pool = replace(pool, lm=_without_key(pool.lm), lm_server=partial(answer, host))
                 children.append(Child("host-lm", lambda: HostLM(host)))
             children.append(legacy_pool_spec(pool, name=_POOL))
-        routed = [
-            RoutedProgram(
-                spec.name,
-                native=_native_name(spec.name) if spec.native is not None else None,
-                legacy=f"{_POOL}.pool" if spec.legacy is not None else None,
-                features=partial(self._features_of, spec),
-            )
-            for spec in self._programs.values()
-        ]
+        routed = [_routed(spec) for spec in self._programs.values()]
         children += router_children(
             routed,
             self.flags,
@@ -224,16 +215,6 @@ class Dspex:
             lambda: ProgramActor(make(), concurrency=spec.concurrency, lm=lm, track_usage=counted),
             name=name,
         )
-
-    def _features_of(self, spec: ProgramSpec) -> frozenset[str] | None:
-        """Looked up when a flag first speaks of features: a program is made for it, and its source read. None: nothing was
-        found, and every program has something."""
-        return self._explanation(spec).features or None
-
-    def _explanation(self, spec: ProgramSpec) -> Explanation:
-        if spec.name not in self._explained:
-            self._explained[spec.name] = explain(spec)
-        return self._explained[spec.name]
 
     def _native_lm(self) -> LM | None:
         lm = self._lm
@@ -402,18 +383,12 @@ class Dspex:
         spec = self._programs.get(program)
         if spec is None:
             raise UnknownProgram(program, self._programs)
-        routed = RoutedProgram(
-            program,
-            native=None if spec.native is None else _native_name(program),
-            legacy=None if spec.legacy is None else f"{_POOL}.pool",
-            features=partial(self._features_of, spec),
-        )
-        return with_next(
-            self._explanation(spec),
-            routed,
+        return explain_next(
+            spec,
+            _routed(spec),
             self.flags.current,
             key=key,
-            chosen=None if self._chooser is None else self._chooser.choose(program, key),
+            chooser=self._chooser,
             require=None if require is None else Requirement.parse(require),
             measured=self._book.measured,
         )
@@ -430,6 +405,16 @@ class Dspex:
 
 def _without_key(lm: LMSettings | None) -> LMSettings | None:
     return replace(lm, api_key=None, api_base=None, host=True) if lm is not None else None
+
+
+def _routed(spec: ProgramSpec) -> RoutedProgram:
+    """Where the sides of a program are found in the tree."""
+    return RoutedProgram(
+        spec.name,
+        native=_native_name(spec.name) if spec.native is not None else None,
+        legacy=f"{_POOL}.pool" if spec.legacy is not None else None,
+        features=FeaturesOf(spec),
+    )
 
 
 def _native_name(program: str) -> str:
