@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Final, Self, final
 
@@ -176,6 +176,34 @@ class Dspex:
         if options is not None:
             pool: NamedRef[LegacyPool] = self.runtime.ref(POOL)
             await pool.within(within).call(LegacyPool.wait_ready, options.workers)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request would be served now, for a readiness probe; read at once, nobody is asked.
+
+        False before the app is open, while it drains and afterwards, while a part of it is being restarted, and, if a
+        program has a legacy side, while not one worker has loaded dspy.
+        """
+        door = self._door
+        return door is not None and not door.shut and self._tree.is_up(door.rt)
+
+    async def drain(self, *, within: float | None = TIMEOUT) -> int:
+        """Stop gracefully: take no more requests (AppDraining), let those under way finish, then stop the tree.
+
+        ``within`` is in seconds; what has not finished then is cut off. Returns how many were: 0 in the good case.
+        Called again, it waits as well. Leave the ``async with`` block afterwards; there is no way back but to open the
+        app again. As a child of a tree of your own (``child``) the app stays there and refuses: stopping it is its
+        supervisor's. Cancelled: it goes on refusing, and nothing was cut off.
+        """
+        door = self._open
+        door.shut = True
+        await door.emptied(within)
+        cut_off = door.inside
+        root = door.rt.whereis(ROOT)
+        if self._block is not None and root is not None:
+            with suppress(ActorExit):  # somebody else has stopped it
+                await root.stop()
+        return cut_off
 
     # --- asking -------------------------------------------------------------------------------------------------
 

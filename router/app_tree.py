@@ -15,7 +15,8 @@ from typing import Any, Final, final
 from ..engine import LM
 from ..engine.actors import ProgramActor
 from ..engine.lm.local import LocalModel, LocalModelSpec
-from ..legacy import LMSettings, PoolOptions, legacy_pool_spec
+from ..legacy import LegacyPool, LMSettings, PoolOptions, legacy_pool_spec
+from ..runtime import Runtime
 from ..supervisors import Child, Supervisor, TaskSupervisor
 from .flags import FlagStore
 from .host_lm import HostLM, answer
@@ -23,7 +24,7 @@ from .ledger import Book
 from .open_feature import Chooser
 from .programs import ProgramSpec
 from .request import RoutedProgram
-from .router import router_children
+from .router import ARMS, router_children
 from .shadow import ShadowOptions
 
 POOL: Final = "legacy.pool"
@@ -70,6 +71,17 @@ class AppTree:
         )
         children.append(Child("tasks", TaskSupervisor, type="supervisor", name=TASKS))
         return Supervisor(children, strategy="one_for_one", intensity=self.intensity, period=self.period)
+
+    def is_up(self, rt: Runtime) -> bool:
+        """Whether every part that a request may need is alive, and a worker can take one."""
+        names = ["router", *ARMS.values()]
+        names += [native_name(spec.name) for spec in self.programs.values() if spec.native is not None]
+        if not all(rt.ref(name).alive for name in names):
+            return False
+        if all(spec.legacy is None for spec in self.programs.values()):
+            return True
+        pool = rt.whereis(POOL)
+        return pool is not None and isinstance(pool.process.host, LegacyPool) and pool.process.host.ready_workers > 0
 
     def pool_options(self) -> PoolOptions | None:
         """The pool's, with the programs that have a legacy side; None: none has."""

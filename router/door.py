@@ -51,13 +51,12 @@ class Door:
         if self._empty is not None and not self.inside:
             self._empty.set()
 
-    async def emptied(self, within: float) -> bool:
-        """Wait until nobody is inside; False: somebody is, after ``within`` seconds."""
+    async def emptied(self, within: float | None) -> None:
+        """Wait until nobody is inside, at most ``within`` seconds."""
         if self.inside:
             self._empty = self._empty or anyio.Event()
             with anyio.move_on_after(within):
                 await self._empty.wait()
-        return not self.inside
 
     # --- asking -------------------------------------------------------------------------------------------------
 
