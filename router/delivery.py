@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as held
 from typing import Final, cast, final
 
 import anyio
@@ -27,7 +28,7 @@ class FieldChunk:
     """A piece of an output field's text, as the model wrote it."""
 
     field: str
-    text: str = field(repr=False)
+    text: str = held(repr=False)
     predictor: str | None = None
     """The predictor's path in the program, such as "self" or "answer.predict"."""
 
@@ -68,7 +69,7 @@ class Delivery:
 
     def _from_worker(self, chunk: Chunk, grant: Callable[[int], None]) -> None:
         value = chunk.value
-        piece = cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}
+        piece: Mapping[str, object] = cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}
         text, predictor = piece.get("text"), piece.get("predictor")
         if "field" not in piece or not isinstance(text, str) or not text:
             grant(1)  # a message about progress, or what the program itself yields
