@@ -106,4 +106,6 @@ def _value(field: str, question: str) -> str:
         return '{"1": "one", "2": "two"}'
     if field == "place":
         return '{"city": "Paris", "when": "2026-11-22", "tags": ["a", "b"]}'
+    if field == "mood":
+        return "good"
     return f"{field} to {question}"
