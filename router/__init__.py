@@ -1,17 +1,23 @@
 """One call, two engines: which one serves is a matter of flags."""
 
-from .app import AppStatistics, Dspex
+from .answer_stream import AnswerStream
+from .app import Dspex
+from .app_statistics import AppStatistics
 from .arms import Arm, LegacyArm, NativeArm
 from .comparison import BadMetric, Metric, Scores, fields_equal
 from .decision import Decision, decide
+from .delivery import AHEAD, FieldChunk
 from .errors import (
     AppClosed,
+    AppDraining,
     ArmDown,
     BadFlags,
     BadProgram,
     EngineMissing,
     RouterError,
+    StreamBroken,
     UnknownFeature,
+    UnknownField,
     UnknownProgram,
     UnreadableProgram,
 )
@@ -38,11 +44,14 @@ from .shadow import Comparison, Shadow, ShadowOptions
 from .statistics import ArmStatistics
 
 __all__ = [
+    "AHEAD",
     "FALLBACK_ON",
     "FEATURES",
     "Answer",
+    "AnswerStream",
     "AppClosed",
     "AppCollector",
+    "AppDraining",
     "AppStatistics",
     "Arm",
     "ArmDown",
@@ -62,6 +71,7 @@ __all__ = [
     "Explanation",
     "Feature",
     "FeatureUse",
+    "FieldChunk",
     "FlagChange",
     "FlagFile",
     "FlagJournal",
@@ -93,7 +103,9 @@ __all__ = [
     "ShadowOptions",
     "ShadowReport",
     "Status",
+    "StreamBroken",
     "UnknownFeature",
+    "UnknownField",
     "UnknownProgram",
     "UnreadableProgram",
     "Verdict",

@@ -21,6 +21,7 @@ from ..runtime import NamedRef, Refuse, Reply
 from ..supervisors import Child
 from .arms import Arm, Fallback, LegacyArm, NativeArm
 from .decision import decide
+from .delivery import Delivery
 from .errors import ArmDown, EngineMissing, UnknownProgram
 from .flag_journal import FlagJournal
 from .flags import FlagChange, FlagStore
@@ -76,12 +77,15 @@ class Router(Fallback):
         engine: Engine | None = None,
         require: Requirement | str | None = None,
         asked_at: float | None = None,
+        delivery: Delivery | None = None,
     ) -> Answer:
         """Ask a program.
 
         ``key`` makes a rollout stick: the same key goes the same way. ``engine`` sends this one request to that engine,
         whatever the flags say. ``require`` bounds its latency or cost (see ``requirement``). ``asked_at``: when the caller
         asked, in seconds of the runtime's clock, so that the router's own share can be told; None: now.
+        whatever the flags say. ``delivery`` is given the pieces of the answer while it is written; once it has one, no
+        other engine is asked.
 
         Raises UnknownProgram, EngineMissing, ArmDown, ValueError for a bound that is none, or what the engine that was
         chosen raises. Cancelled: the work is cancelled where it is done.
@@ -117,6 +121,7 @@ class Router(Fallback):
             key=key,
             shadow=decision.shadow,
             asked_at=asked_at,
+            delivery=delivery,
         )
         self.rt.events.emit("router.decided", program=program, engine=request.engine, reason=request.reason)
         self._hand(request, self.defer())

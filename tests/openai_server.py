@@ -112,4 +112,6 @@ def _value(field: str, question: str, body: dict[str, Any]) -> str:
         return '{"1": "one", "2": "two"}'
     if field == "place":
         return '{"city": "Paris", "when": "2026-11-22", "tags": ["a", "b"]}'
+    if field == "mood":
+        return "good"
     return f"{field} to {question}"
