@@ -2,6 +2,7 @@
 
 from .check import check, check_text
 from .errors import BadStatistics, ConversionFailed, MigrationError, NothingToRead, ProgramNotFound
+from .sarif import to_sarif
 from .verdicts import CheckReport, FileReport, Place, Problem, Program, Use, Verdict
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "Verdict",
     "check",
     "check_text",
+    "to_sarif",
 ]

@@ -200,10 +200,12 @@ class _Check:
                 uses = Judge(module, self._project, values).judge()
                 self._loop_calls(uses, loops, module)
             except RecursionError:
-                uses = FileUses(module)
                 self._break(path, "too-deep", "its expressions are nested too deeply to be followed", "check it by hand")
-                uses.uses.append(self._broken[path])
-                uses.breaking.append(self._broken[path])
+                uses = self._only(module, self._broken[path])
+            except Exception as error:  # of 10,000 files one must not take the report of the others with it
+                reason = f"the checker failed on it ({type(error).__name__}: {error})"
+                self._break(path, "failed", reason, "check it by hand, and please report it with the file")
+                uses = self._only(module, self._broken[path])
             for use in self._extra.get(path, ()):
                 if uses.uses or self._mentions(path):
                     uses.uses.append(use)
@@ -211,6 +213,12 @@ class _Check:
             found[path] = uses
         programs = Programs(found, self._project, self._broken)
         return [(uses, programs) for uses in found.values()]
+
+    def _only(self, module: ModuleInfo, use: Use) -> FileUses:
+        found = FileUses(module)
+        found.uses.append(use)
+        found.breaking.append(use)
+        return found
 
     def _mentions(self, path: str) -> bool:
         return any("dspy" in line for line in self._texts.get(path, ()))

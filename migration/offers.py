@@ -173,7 +173,8 @@ def _of_target(path: tuple[str, ...], inside: int, target: Any) -> Offer:
 
 
 def _has(cls: type, attribute: str) -> bool:
-    if hasattr(cls, attribute) or attribute in getattr(cls, "model_fields", ()):
+    fields: object = getattr(cls, "model_fields", None)
+    if hasattr(cls, attribute) or (isinstance(fields, dict) and attribute in fields):
         return True
     return any(attribute in vars(base).get("__annotations__", {}) for base in cls.__mro__)
 

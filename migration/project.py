@@ -11,6 +11,7 @@ import os
 from collections import defaultdict
 from typing import Final
 
+from ..engine.dspy_names import PATHS
 from .meanings import Module, Other, Ref, Unclear, Value, is_standard
 from .reading import ModuleInfo
 
@@ -70,6 +71,8 @@ class Project:
             return Ref(tuple(rest.split(".")) if rest else ())
         if found is not None:
             return self._module(found, name)
+        if first == "dspex":
+            return _engine(name)
         if is_standard(name):
             return Other(name)
         if first == "dsp":
@@ -129,6 +132,16 @@ class Project:
 
 
 _COMMON: Final = frozenset({"tests", "test", "docs", "scripts", "examples"})
+
+
+def _engine(name: str) -> Value:
+    """What is converted already: the engine under its own name, as far as it stands for dspy."""
+    below = name.removeprefix("dspex.engine").removeprefix(".")
+    if not f"{name}.".startswith("dspex.engine."):
+        return Other(name)
+    if not below or below in PATHS:
+        return Ref(tuple(below.split(".")) if below else ())
+    return Other(name)
 
 
 def _ends_with(place: str, parts: list[str]) -> bool:

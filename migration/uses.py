@@ -661,7 +661,7 @@ def _is_strange(value: Value) -> bool:
             return True
         case Other(name):
             first = name.partition(".")[0]
-            return name not in _MIXINS and first not in _TENSORS and not is_standard(first)
+            return name not in _MIXINS and first not in (*_TENSORS, "dspex") and not is_standard(first)
         case _:
             return False
 

@@ -65,6 +65,7 @@ Rule = Literal[
     "syntax",
     "unreadable",
     "too-deep",
+    "failed",
     "live",
 ]
 
@@ -93,6 +94,7 @@ RULES: Final[dict[Rule, str]] = {
     "syntax": "The file is not Python 3.",
     "unreadable": "The file cannot be read.",
     "too-deep": "The file is nested too deeply to be followed.",
+    "failed": "The checker itself failed on this file.",
     "live": "Something that a live program holds.",
 }
 """Every rule by its identifier, as in JSON and SARIF."""
