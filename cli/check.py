@@ -90,10 +90,12 @@ def read(paths: tuple[str, ...], exclude: tuple[str, ...], *, quiet: bool) -> Ch
         with progress(quiet) as told:
             return check_paths(paths, exclude=exclude, progress=told)
     except NothingToRead as error:
-        raise _Unusable(str(error)) from error
+        raise Unusable(str(error)) from error
 
 
-class _Unusable(click.ClickException):
+class Unusable(click.ClickException):
+    """The command cannot do its work; the message says why, and what to do."""
+
     exit_code = _UNUSABLE
 
 

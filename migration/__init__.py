@@ -2,23 +2,44 @@
 
 from .check import check, check_text
 from .errors import BadStatistics, ConversionFailed, MigrationError, NothingToRead, ProgramNotFound
+from .live import Compatibility, validate_compatibility
+from .plan import (
+    MigrationPlan,
+    PlannedProgram,
+    Rest,
+    Stage,
+    Traffic,
+    read_statistics,
+    suggest_migration_path,
+)
+from .plan_text import plan_as_markdown
 from .sarif import to_sarif
 from .verdicts import CheckReport, FileReport, Place, Problem, Program, Use, Verdict
 
 __all__ = [
     "BadStatistics",
     "CheckReport",
+    "Compatibility",
     "ConversionFailed",
     "FileReport",
     "MigrationError",
+    "MigrationPlan",
     "NothingToRead",
     "Place",
+    "PlannedProgram",
     "Problem",
     "Program",
     "ProgramNotFound",
+    "Rest",
+    "Stage",
+    "Traffic",
     "Use",
     "Verdict",
     "check",
     "check_text",
+    "plan_as_markdown",
+    "read_statistics",
+    "suggest_migration_path",
     "to_sarif",
+    "validate_compatibility",
 ]

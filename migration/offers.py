@@ -176,7 +176,8 @@ def _has(cls: type, attribute: str) -> bool:
     fields: object = getattr(cls, "model_fields", None)
     if hasattr(cls, attribute) or (isinstance(fields, dict) and attribute in fields):
         return True
-    return any(attribute in vars(base).get("__annotations__", {}) for base in cls.__mro__)
+    annotated: list[object] = [vars(base).get("__annotations__") for base in cls.__mro__]
+    return any(isinstance(names, dict) and attribute in names for names in annotated)
 
 
 def has_member(cls: type, attribute: str) -> bool:
