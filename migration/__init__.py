@@ -1,6 +1,7 @@
 """From a dspy program to a native one: what a code base uses, in which order to move, and the moving itself."""
 
 from .check import check, check_text
+from .convert import Conversion, ConvertedFile, convert
 from .errors import BadStatistics, ConversionFailed, MigrationError, NothingToRead, ProgramNotFound
 from .live import Compatibility, validate_compatibility
 from .plan import (
@@ -20,7 +21,9 @@ __all__ = [
     "BadStatistics",
     "CheckReport",
     "Compatibility",
+    "Conversion",
     "ConversionFailed",
+    "ConvertedFile",
     "FileReport",
     "MigrationError",
     "MigrationPlan",
@@ -37,6 +40,7 @@ __all__ = [
     "Verdict",
     "check",
     "check_text",
+    "convert",
     "plan_as_markdown",
     "read_statistics",
     "suggest_migration_path",

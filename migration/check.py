@@ -57,6 +57,28 @@ def check(
     Raises:
         NothingToRead: a path does not exist, or there is no Python file.
     """
+    return examine(paths, exclude=exclude, progress=progress).report
+
+
+class Examination:
+    """A report with what it was made from, for those who go on from there."""
+
+    def __init__(
+        self, report: CheckReport, project: Project, values: Values, texts: dict[str, list[str]], links: set[tuple[str, str]]
+    ) -> None:
+        self.report: Final = report
+        self.project: Final = project
+        self.values: Final = values
+        self.texts: Final = texts
+        """The lines of each file that was parsed."""
+        self.links: Final = links
+        """(file, file that it imports), of those that were parsed."""
+
+
+def examine(
+    paths: Sequence[str | os.PathLike[str]], *, exclude: Iterable[str] = (), progress: Progress | None = None
+) -> Examination:
+    """`check`, with what it knows of the project. Arguments and errors are the same."""
     given = [os.fspath(path) for path in paths]
     missing = tuple(path for path in given if not os.path.exists(path))
     if missing or not given:
@@ -64,14 +86,14 @@ def check(
     sources, problems = find_sources(given, exclude)
     if not sources:
         raise NothingToRead(tuple(given), "there is no Python file or notebook in it")
-    return _Check(sources, problems, progress).report()
+    return _Check(sources, problems, progress).examination()
 
 
 def check_text(text: str, path: str = "<text>") -> CheckReport:
     """The same for one piece of source, which imports nothing but dspy and other packages."""
     run = _Check([Source(path, ".")], [], None)
     run.contents[path] = text.encode("utf-8", "surrogatepass")
-    return run.report()
+    return run.examination().report
 
 
 class _Check:
@@ -83,12 +105,13 @@ class _Check:
         self._progress = progress
         self.contents: dict[str, bytes] = {}
         self._project = Project({source.path: source.root for source in sources})
+        self._values = Values(self._project)
         self._broken: dict[str, Use] = {}
         self._cells: dict[str, list[tuple[int, int]]] = {}
         self._texts: dict[str, list[str]] = {}
         self._extra: dict[str, list[Use]] = {}
 
-    def report(self) -> CheckReport:
+    def examination(self) -> Examination:
         """Read, judge, and put together."""
         read = len(self._sources)
         for path in self._concerned():
@@ -98,9 +121,10 @@ class _Check:
         files += [
             FileReport(path, use.verdict, (use,), ()) for path, use in self._broken.items() if path not in self._project.modules
         ]
-        return CheckReport(
-            tuple(sorted((file for file in files if file.uses), key=lambda file: file.path)), tuple(self._problems), read
-        )
+        shown = sorted((file for file in files if file.uses), key=lambda file: file.path)
+        links = {(found.module.path, target) for found, _ in judged for _, target, _ in found.imported}
+        report = CheckReport(tuple(shown), tuple(self._problems), read)
+        return Examination(report, self._project, self._values, self._texts, links)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -191,7 +215,7 @@ class _Check:
     # -- judging -----------------------------------------------------------------------------------------------------
 
     def _judge(self) -> list[tuple[FileUses, Programs]]:
-        values = Values(self._project)
+        values = self._values
         self._know_attributes(values)
         loops = LoopCalls(values)
         found: dict[str, FileUses] = {}

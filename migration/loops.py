@@ -53,7 +53,7 @@ class LoopCalls:
         if isinstance(record.parent, ast.Await):
             return None
         values = self._values.expression(node.func, record.scope)
-        surely = [value for value in values if self._asks_when_called(value)]
+        surely = [value for value in values if self.asks_when_called(value)]
         what = dotted(node.func) or "this"
         if surely:
             # One that is certain beside others that are not: it may be the other.
@@ -63,7 +63,13 @@ class LoopCalls:
             return Blocking(record, Verdict.UNKNOWN, what)
         return None
 
-    def _asks_when_called(self, value: Value) -> bool:
+    def may_ask(self, record: Record) -> bool:
+        """Whether a call of who knows what may well be one of a program."""
+        node = record.node
+        return isinstance(node, ast.Call) and _like_a_program(node, self._values.expression(node.func, record.scope))
+
+    def asks_when_called(self, value: Value) -> bool:
+        """Whether calling it asks a model, synchronously."""
         match value:
             case Ref(("settings", "lm" | "rm")):
                 return True
@@ -73,26 +79,27 @@ class LoopCalls:
                 called = self._values.class_member(info, "__call__", False)
                 own = [each for each in called if isinstance(each, Function)]
                 if own:
-                    return any(self._function_asks(each.info) for each in own)
+                    return any(self.asks(each.info) for each in own)
                 return any(isinstance(each, Ref) and _awaitable(each.path) for each in self._values.lineage(info))
             case Class(info):
                 return any(
-                    self._function_asks(each.info)
+                    self.asks(each.info)
                     for each in self._values.class_member(info, "__init__", False)
                     if isinstance(each, Function)
                 )
             case Function(info):
-                return not info.is_async and not info.yields and self._function_asks(info)
+                return not info.is_async and not info.yields and self.asks(info)
             case _:
                 return False
 
-    def _function_asks(self, function: FunctionInfo) -> bool:
+    def asks(self, function: FunctionInfo) -> bool:
+        """Whether a function of the project asks a model, synchronously, itself or through others."""
         known = self._asks.get(id(function))
         if known is not None:
             return known
         self._asks[id(function)] = False  # it may call itself
         made = any(
-            self._asks_when_called(value)
+            self.asks_when_called(value)
             for record in function.calls
             if isinstance(record.node, ast.Call) and not isinstance(record.parent, ast.Await)
             for value in self._values.expression(record.node.func, record.scope)

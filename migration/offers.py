@@ -37,6 +37,7 @@ __all__ = [
     "method_arguments",
     "model_offer",
     "new_home",
+    "new_module",
 ]
 
 INTERNALS: Final = frozenset(
@@ -297,24 +298,34 @@ def model_offer(model: str) -> Offer | None:
     )
 
 
-def new_home(path: tuple[str, ...]) -> tuple[str, str] | None:
-    """The module of dspex that has what dspy has at this path, and its name there; None where it is no offered name.
+def new_home(path: tuple[str, ...]) -> str | None:
+    """The module of dspex to import from what dspy has at this path; None where it is no offered name.
 
-    `("predict", "ChainOfThought")` gives `("dspex.engine", "ChainOfThought")`.
+    Public names come from `dspex.engine`; others from where dspy keeps them, below it: `("utils", "dummies", "dummy_rm")`
+    from `dspex.engine.utils.dummies`.
     """
     offer = judge(path)
     if offer.verdict is not Verdict.NATIVE or offer.used != len(path) or not path:
         return None
     name, place = path[-1], ".".join(path[:-1])
-    if name in engine.__all__ or not place:
-        return engine.__name__, name
-    if ".".join(path) in PATHS:  # a module: `from dspy.utils import dummies`
-        return (f"{engine.__name__}.{place}", name) if place.partition(".")[0] not in _OWN_ROOMS else None
-    for module in PATHS[place]:
+    if name in engine.__all__:
+        return engine.__name__
+    if (path[0] if place else name) not in _OWN_ROOMS:
+        return f"{engine.__name__}.{place}" if place else engine.__name__
+    for module in PATHS.get(place, ()):
         held = importlib.import_module(f"..engine.{module}", __package__)
         if vars(held).get(name) is offer.target:
-            return f"{engine.__name__}.{module}", name
+            return f"{engine.__name__}.{module}"
     return None
+
+
+def new_module(path: tuple[str, ...]) -> str | None:
+    """The name under which a module of dspy's is imported from dspex; None where it has another shape there."""
+    if not path:
+        return engine.__name__
+    if path[0] in _OWN_ROOMS or ".".join(path) not in PATHS:
+        return None
+    return ".".join([engine.__name__, *path])
 
 
 _OWN_ROOMS: Final = frozenset({"adapters", "predict", "signatures", "streaming"})

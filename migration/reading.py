@@ -40,7 +40,7 @@ class Binding:
 class Scope:
     """A module, class, function, lambda or comprehension."""
 
-    __slots__ = ("bindings", "cls", "function", "globals", "kind", "module", "parent", "stars")
+    __slots__ = ("bindings", "cls", "function", "globals", "kind", "lazy", "module", "parent", "stars")
 
     def __init__(
         self,
@@ -58,6 +58,8 @@ class Scope:
         """The function whose code this is, if any."""
         self.cls = cls
         """Of a class's scope, the class."""
+        self.lazy = False
+        """Of a comprehension: it is a generator, which runs when it is asked."""
         self.bindings: dict[str, list[Binding]] = {}
         self.globals: set[str] = set()
         self.stars: list[Binding] = []
@@ -511,6 +513,7 @@ class _Reader:
             self.visit(generator.iter, node)
             if not index:
                 self._scope = Scope("inner", outer, self._module, function=outer.function)
+                self._scope.lazy = isinstance(node, ast.GeneratorExp) or outer.lazy
             for name in ast.walk(generator.target):
                 if isinstance(name, ast.Name):
                     self._scope.bindings.setdefault(name.id, []).append(Binding("part", generator.iter, outer))
