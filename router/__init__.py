@@ -4,16 +4,33 @@ from .app import AppStatistics, Dspex
 from .arms import Arm, LegacyArm, NativeArm
 from .comparison import BadMetric, Metric, Scores, fields_equal
 from .decision import Decision, decide
-from .errors import AppClosed, ArmDown, BadFlags, BadProgram, EngineMissing, RouterError, UnknownProgram
-from .flag_sources import FlagFile, flags_from_environment, flags_from_file, flags_from_mapping
+from .errors import (
+    AppClosed,
+    ArmDown,
+    BadFlags,
+    BadProgram,
+    EngineMissing,
+    RouterError,
+    UnknownFeature,
+    UnknownProgram,
+    UnreadableProgram,
+)
+from .explain import explain
+from .explanation import Explanation, FeatureUse
+from .feature import Feature, Status
+from .features import FEATURES, feature, matrix
+from .flag_journal import FlagJournal, RecordedChange, flag_history
+from .flag_sources import FlagFile, flags_from_environment, flags_from_file, flags_from_mapping, read_environment
 from .flags import FlagChange, Flags, FlagStore, Mode
 from .journal import Journal, JournalUnreadable, ShadowReport, shadow_report
+from .judge import judged_by
 from .ledger import Book, Ledger
-from .open_feature import Chooser, OpenFeatureChooser
+from .open_feature import Chooser, OpenFeatureChooser, OpenFeatureFlags
 from .outcomes import Observer, Outcome
 from .programs import ProgramSpec
 from .prometheus import AppCollector
 from .request import Answer, Attempt, Engine, Request, Route, RoutedProgram
+from .requirement import Chosen, Measured, Requirement, meet
 from .rollback import RollbackPolicy, Verdict, Watch
 from .rollout import is_native, place
 from .router import FALLBACK_ON, Router, router_children
@@ -22,6 +39,7 @@ from .statistics import ArmStatistics
 
 __all__ = [
     "FALLBACK_ON",
+    "FEATURES",
     "Answer",
     "AppClosed",
     "AppCollector",
@@ -35,27 +53,36 @@ __all__ = [
     "BadProgram",
     "Book",
     "Chooser",
+    "Chosen",
     "Comparison",
     "Decision",
     "Dspex",
     "Engine",
     "EngineMissing",
+    "Explanation",
+    "Feature",
+    "FeatureUse",
     "FlagChange",
     "FlagFile",
+    "FlagJournal",
     "FlagStore",
     "Flags",
     "Journal",
     "JournalUnreadable",
     "Ledger",
     "LegacyArm",
+    "Measured",
     "Metric",
     "Mode",
     "NativeArm",
     "Observer",
     "OpenFeatureChooser",
+    "OpenFeatureFlags",
     "Outcome",
     "ProgramSpec",
+    "RecordedChange",
     "Request",
+    "Requirement",
     "RollbackPolicy",
     "Route",
     "RoutedProgram",
@@ -65,16 +92,26 @@ __all__ = [
     "Shadow",
     "ShadowOptions",
     "ShadowReport",
+    "Status",
+    "UnknownFeature",
     "UnknownProgram",
+    "UnreadableProgram",
     "Verdict",
     "Watch",
     "decide",
+    "explain",
+    "feature",
     "fields_equal",
+    "flag_history",
     "flags_from_environment",
     "flags_from_file",
     "flags_from_mapping",
     "is_native",
+    "judged_by",
+    "matrix",
+    "meet",
     "place",
+    "read_environment",
     "router_children",
     "shadow_report",
 ]

@@ -24,19 +24,22 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, final
 
-from ..engine import LM
+from ..engine import LM, Price
 from ..engine.actors import ProgramActor
 from ..engine.lm.local import LocalModel, LocalModelSpec
 from ..legacy import LegacyPool, LMSettings, PoolOptions, legacy_pool_spec
 from ..runtime import ActorExit, CallTimeout, Exited, NamedRef, Runtime, current_runtime, open_runtime
 from ..supervisors import Child, Node, Supervisor, TaskSupervisor, tree
-from .errors import AppClosed, BadProgram
+from .errors import AppClosed, BadProgram, UnknownProgram
+from .explain import explain, with_next
+from .explanation import Explanation
 from .flags import Flags, FlagStore
 from .host_lm import HostLM, answer
 from .ledger import Book, Ledger
 from .open_feature import Chooser
 from .programs import ProgramSpec
 from .request import Answer, Engine, RoutedProgram
+from .requirement import Requirement
 from .rollback import RollbackPolicy
 from .router import Router, router_children
 from .shadow import ShadowOptions
@@ -62,6 +65,16 @@ class AppStatistics:
     def requests(self) -> int:
         """All requests that somebody waited for, on either engine."""
         return sum(arm.requests - arm.shadowed for arms in self.programs.values() for arm in arms.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "requests": self.requests,
+            "native_share": self.native_share,
+            "programs": {
+                name: {engine: arm.to_dict() for engine, arm in arms.items()} for name, arms in self.programs.items()
+            },
+        }
 
     @property
     def native_share(self) -> float | None:
@@ -96,6 +109,7 @@ class Dspex:
         shadow: ShadowOptions | None = None,
         journal: str | os.PathLike[str] | None = None,
         rollback: RollbackPolicy | None = None,
+        prices: Mapping[str, Price] | None = None,
         beside: Iterable[Child] = (),
         intensity: int = 3,
         period: float = 5.0,
@@ -110,6 +124,8 @@ class Dspex:
             workers: their number, where ``pool`` is not given.
             host_lm: the workers' calls to the model are made by this process: they get no key, and cache, limits and
                 connections are shared with the native side.
+            prices: what the models cost, by the name that they are given in ``lm``: requests can then be routed by
+                cost, and `stats` tells it. Tokens are counted natively only if this is given.
             beside: children of your own, started before everything else: a ``FlagFile``, for example.
             intensity: restarts in ``period`` seconds that the tree bears before it gives up; a worker process that dies
                 is the pool's affair and does not count.
@@ -131,6 +147,8 @@ class Dspex:
         self._shadow = shadow
         self._journal = journal
         self._book = Book(rollback)
+        self._prices = prices
+        self._explained: dict[str, Explanation] = {}
         self._beside = tuple(beside)
         self._intensity = intensity
         self._period = period
@@ -170,6 +188,7 @@ class Dspex:
                 spec.name,
                 native=_native_name(spec.name) if spec.native is not None else None,
                 legacy=f"{_POOL}.pool" if spec.legacy is not None else None,
+                features=partial(self._features_of, spec),
             )
             for spec in self._programs.values()
         ]
@@ -180,6 +199,7 @@ class Dspex:
             shadow=self._shadow,
             journal=self._journal,
             book=self._book,
+            prices=self._prices,
         )
         children.append(Child("tasks", TaskSupervisor, type="supervisor", name=_TASKS))
         return Supervisor(children, strategy="one_for_one", intensity=self._intensity, period=self._period)
@@ -198,7 +218,22 @@ class Dspex:
         name = _native_name(spec.name)
         # One each: an actor that ends closes its connections, and must not close another's.
         lm = self._native_lm()
-        return Child(name, lambda: ProgramActor(make(), concurrency=spec.concurrency, lm=lm), name=name)
+        counted = self._prices is not None
+        return Child(
+            name,
+            lambda: ProgramActor(make(), concurrency=spec.concurrency, lm=lm, track_usage=counted),
+            name=name,
+        )
+
+    def _features_of(self, spec: ProgramSpec) -> frozenset[str] | None:
+        """Looked up when a flag first speaks of features: a program is made for it, and its source read. None: nothing was
+        found, and every program has something."""
+        return self._explanation(spec).features or None
+
+    def _explanation(self, spec: ProgramSpec) -> Explanation:
+        if spec.name not in self._explained:
+            self._explained[spec.name] = explain(spec)
+        return self._explained[spec.name]
 
     def _native_lm(self) -> LM | None:
         lm = self._lm
@@ -267,26 +302,31 @@ class Dspex:
         within: float | None = TIMEOUT,
         key: str | None = None,
         engine: Engine | None = None,
+        require: Requirement | str | None = None,
         **fields: object,
     ) -> Answer:
         """Ask a program; its inputs are ``fields``, or a mapping (for inputs called as an option is), or both.
 
         ``within`` is in seconds, end to end: waiting, running, falling back. ``key`` makes a rollout stick. ``engine``
-        sends this one request there, whatever the flags say.
+        sends this one request there, whatever the flags say. ``require`` bounds its latency or cost, as in "p95<2s", and
+        so may choose the engine (see ``Requirement``).
 
         A router that dies before it has handed the request on has run nothing of it: the request is given to its
         successor, within the same time. Everything else that goes wrong is raised: UnknownProgram, EngineMissing,
         ArmDown, CallTimeout, and what the engines raise. Cancelled: the work is cancelled where it is done.
         """
         rt = self._running
-        deadline = None if within is None else rt.now() + within
+        asked_at = rt.now()
+        deadline = None if within is None else asked_at + within
         router: NamedRef[Router] = rt.ref("router")
         asked = {**(inputs or {}), **fields}
         while True:
             target = router.until(deadline).resolve()
             if target is not None:
                 try:
-                    return await target.call(Router.run, program, asked, key=key, engine=engine)
+                    return await target.call(
+                        Router.run, program, asked, key=key, engine=engine, require=require, asked_at=asked_at
+                    )
                 except ActorExit as error:
                     if error.who != target.label:
                         raise  # it was in an arm's hands
@@ -348,6 +388,35 @@ class Dspex:
         """What runs now; prints as a tree."""
         root = self._running.whereis(_ROOT)
         return tree(root if root is not None else self._running)
+
+    def explain(
+        self, program: str, *, key: str | None = None, require: Requirement | str | None = None
+    ) -> Explanation:
+        """What of a program runs where and why, and what the flags of now would do with its next request.
+
+        ``key``, ``require``: of that request; without a key, a rollout's share is drawn. Nothing is sent or run. Works
+        also while the app is not running.
+
+        Raises UnknownProgram.
+        """
+        spec = self._programs.get(program)
+        if spec is None:
+            raise UnknownProgram(program, self._programs)
+        routed = RoutedProgram(
+            program,
+            native=None if spec.native is None else _native_name(program),
+            legacy=None if spec.legacy is None else f"{_POOL}.pool",
+            features=partial(self._features_of, spec),
+        )
+        return with_next(
+            self._explanation(spec),
+            routed,
+            self.flags.current,
+            key=key,
+            chosen=None if self._chooser is None else self._chooser.choose(program, key),
+            require=None if require is None else Requirement.parse(require),
+            measured=self._book.measured,
+        )
 
     def counted(self) -> AppStatistics:
         """As ``stats``, but what has been counted by now, without asking an actor; for who cannot wait."""

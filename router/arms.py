@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast, final
 
-from ..engine import Prediction
+from ..engine import Prediction, Price
 from ..engine.actors import ProgramActor
 from ..legacy import LegacyPool, LegacyResult
 from ..runtime import Actor, NamedRef, Ref, Reply
+from .cost import dollars
 from .outcomes import Observer, Outcome
 from .request import Answer, Engine, Request, Route
 
@@ -27,8 +28,15 @@ class Arm(Actor):
 
     engine: Engine
 
-    def __init__(self, fallback_on: tuple[type[Exception], ...] = (), *, observer: str | None = None) -> None:
+    def __init__(
+        self,
+        fallback_on: tuple[type[Exception], ...] = (),
+        *,
+        observer: str | None = None,
+        prices: Mapping[str, Price] | None = None,
+    ) -> None:
         self._fallback_on = fallback_on
+        self._prices = prices
         self._observer = observer
         self._served = 0
         self._failed = 0
@@ -86,6 +94,8 @@ class Arm(Actor):
         if observer is None:
             return
         compared = request.shadow is not None
+        first = not request.for_comparison and not request.failed
+        asked_at = request.since if request.asked_at is None else request.asked_at
         observer.cast(
             Observer.observe,
             Outcome(
@@ -94,6 +104,8 @@ class Arm(Actor):
                 self.rt.now() - began,
                 error,
                 request.for_comparison,
+                began - asked_at if first else None,
+                answer.route.usd if answer is not None else None,
                 request if compared else None,
                 answer if compared else None,
             ),
@@ -140,7 +152,9 @@ class NativeArm(Arm):
 
     def answer_of(self, request: Request, value: Prediction) -> Answer:
         """See ``Arm.answer_of``."""
-        return Answer(value, Route(self.engine, request.reason, request.failed, self.rt.now() - request.since))
+        latency_s = self.rt.now() - request.since
+        usd = None if self._prices is None else dollars(value.get_lm_usage() or {}, self._prices)
+        return Answer(value, Route(self.engine, request.reason, request.failed, latency_s, usd=usd))
 
 
 @final
@@ -164,5 +178,6 @@ class LegacyArm(Arm):
             worker=value.worker,
             incarnation=value.incarnation,
             worker_attempts=value.attempts,
+            usd=None if self._prices is None else dollars(value.usage, self._prices),
         )
         return Answer(Prediction(**value.values), route)
