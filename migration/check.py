@@ -35,11 +35,12 @@ __all__ = ["Progress", "check", "check_text"]
 Progress = Callable[[int, int], None]
 """Told of (done, all) files now and then."""
 
-_MENTIONS: Final = re.compile(rb"dspy|^[ \t]*(?:import|from)[ \t]+dsp\b", re.MULTILINE)
+_MENTIONS: Final = re.compile(rb"dspy|dspex\.engine|^[ \t]*(?:import|from)[ \t]+dsp\b", re.MULTILINE)
 _IMPORTS: Final = re.compile(rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+|import[ \t]+)(\(?[^\n]*)", re.MULTILINE)
 _WORD: Final = re.compile(rb"[\w.]+")
 _BLOCKS: Final = "the call would block the event loop it runs on, which the native engine refuses"
 _AWAIT: Final = "await {what}.acall(...), or leave it to a thread: await anyio.to_thread.run_sync(...)"
+_MAKE_ASYNC: Final = "make {what} async and await the programs in it, or leave it to a thread: await anyio.to_thread.run_sync(...)"
 _EVERY: Final = 50
 
 
@@ -260,7 +261,7 @@ class _Check:
                     blocking.verdict,
                     "sync-on-a-loop",
                     reason,
-                    _AWAIT.format(what=blocking.what),
+                    (_MAKE_ASYNC if blocking.through else _AWAIT).format(what=blocking.what),
                     blocking.record.unit,
                 )
             )

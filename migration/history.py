@@ -70,7 +70,6 @@ REMOVED: Final[dict[str, Gone]] = {
     "set_log_level": Gone("2.6", 'use logging.getLogger("dspex.engine").setLevel(...)'),
     "set_log_output": Gone("2.6", "use the logging module"),
     "logger": Gone("2.6", "use the logging module"),
-    "Avatar": Gone("2.6", "use dspy.ReAct"),
     "OpenAIVectorizer": Gone("2.5", "use dspy.Embedder"),
     "SentenceTransformersVectorizer": Gone("2.5", "use dspy.Embedder with the model's encode function"),
     "ReActShim": Gone("2.4", "use dspy.ReAct"),

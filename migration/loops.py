@@ -26,11 +26,13 @@ _BLOCKING_METHODS: Final = frozenset({"forward", "batch", "__call__"})
 class Blocking:
     """One such call."""
 
-    def __init__(self, record: Record, verdict: Verdict, what: str) -> None:
+    def __init__(self, record: Record, verdict: Verdict, what: str, through: bool = False) -> None:
         self.record: Final = record
         self.verdict: Final = verdict
         """CHANGES where it is certain that a program is called, UNKNOWN where it may be."""
         self.what: Final = what
+        self.through: Final = through
+        """It is a function that asks a model, not a program."""
 
 
 class LoopCalls:
@@ -58,7 +60,8 @@ class LoopCalls:
         if surely:
             # One that is certain beside others that are not: it may be the other.
             certain = not any(isinstance(value, Unclear) for value in values)
-            return Blocking(record, Verdict.CHANGES if certain else Verdict.UNKNOWN, what)
+            through = all(isinstance(value, Function) for value in surely)
+            return Blocking(record, Verdict.CHANGES if certain else Verdict.UNKNOWN, what, through)
         if any(isinstance(value, Unclear) for value in values) and _like_a_program(node, values):
             return Blocking(record, Verdict.UNKNOWN, what)
         return None
@@ -66,7 +69,9 @@ class LoopCalls:
     def may_ask(self, record: Record) -> bool:
         """Whether a call of who knows what may well be one of a program."""
         node = record.node
-        return isinstance(node, ast.Call) and _like_a_program(node, self._values.expression(node.func, record.scope))
+        return isinstance(node, ast.Call) and _like_a_program(
+            node, self._values.expression(node.func, record.scope), strictly=True
+        )
 
     def asks_when_called(self, value: Value) -> bool:
         """Whether calling it asks a model, synchronously."""
@@ -127,11 +132,21 @@ def _awaitable(path: tuple[str, ...]) -> bool:
     return offer.used == len(path) and offers.is_awaitable_class(offer.target)
 
 
-def _like_a_program(node: ast.Call, values: tuple[Value, ...]) -> bool:
-    """Whether a call of who knows what may well be one of a program: its inputs are named."""
-    if any(isinstance(value, Unclear) and value.what == "name" for value in values) and len(values) == 1:
+def _like_a_program(node: ast.Call, values: tuple[Value, ...], *, strictly: bool = False) -> bool:
+    """Whether a call of who knows what may well be one of a program: its inputs are named.
+
+    `strictly`: also for methods of unknown objects, where a wrong no would break what is edited.
+    """
+    unclear = {value.what for value in values if isinstance(value, Unclear)}
+    if not unclear or (unclear == {"name"} and len(values) == 1):
         return False
     named = bool(node.keywords) and not node.args
-    if isinstance(node.func, ast.Name):
-        return named or any(isinstance(value, Unclear) and value.what in ("parameter", "part") for value in values)
-    return named and isinstance(node.func, ast.Call)
+    match node.func:
+        case ast.Name():
+            return named or bool(unclear & {"parameter", "part"})
+        case ast.Subscript():
+            return True
+        case ast.Call():
+            return named
+        case _:
+            return strictly and named

@@ -15,6 +15,7 @@ from typing import Any, Final, final
 
 from .. import engine
 from ..engine.dspy_names import NOT_OFFERED, PATHS, DspyModule
+from ..router.features import find_feature
 from .history import DSP, gone
 from .verdicts import Rule, Verdict
 
@@ -60,17 +61,18 @@ INTERNALS: Final = frozenset(
 """Names below the surface of dspy's classes that programs override or call. The engine has no such steps, and a method of
 that name would not be called by it."""
 
-_OPTIMIZERS: Final = "optimize in the legacy pool, save the result's state as .json, and load that natively"
 _IN_THE_POOL: Final = "run this part in the legacy pool, which the router does by flag, or do without it"
 _ONLY_IN_DSPY: Final[dict[str, str]] = {
     **dict.fromkeys(("Noul", "Choice", "Score", "TypeSafe", "ReAnchor"), "it is experimental in dspy"),
-    **dict.fromkeys(("GRPO", "finetune_utils"), "no weights are trained natively"),
+    "finetune_utils": "no weights are trained natively",
     **dict.fromkeys(
         ("OpenAIProvider", "DatabricksProvider", "LocalProvider", "ArborProvider"),
         "models are trained and launched by dspy's own providers only",
     ),
     **dict.fromkeys(("WeaviateRM", "DatabricksRM"), "the engine has no clients of vector stores"),
 }
+_PLAIN: Final = {"deduplicate": "write list(dict.fromkeys(passages))"}
+"""Helpers that a line replaces."""
 _PICKLES: Final = {
     "load": "whole programs are pickles, which the engine does not load",
     "load_settings": "saved settings are pickles, which the engine does not load",
@@ -98,7 +100,7 @@ class Offer:
 @cache
 def judge(path: tuple[str, ...]) -> Offer:
     """What the engine has at a path below dspy: `("teleprompt", "COPRO")`; `()` is dspy itself."""
-    if path[:1] == ("dsp*",):
+    if path[:1] == ("dsp*",) and path[-1] not in _PLAIN:
         return Offer(Verdict.CHANGES, "removed", f"`dsp` is a package of dspy up to {DSP.until}", DSP.advice, used=len(path))
     inside = 0
     while inside < len(path) and ".".join(path[: inside + 1]) in PATHS:
@@ -138,16 +140,26 @@ def _dunder(name: str, inside: int) -> Offer:
 
 
 def _missing(path: tuple[str, ...], inside: int) -> Offer:
+    """What the registry of features says of it; then what became of it; then that nobody knows."""
     length = len(path)
     for part in path:
-        if part in NOT_OFFERED:
-            optimizer = "optimizer" in NOT_OFFERED[part]
-            return Offer(
-                Verdict.LEGACY, "not-offered", NOT_OFFERED[part], _OPTIMIZERS if optimizer else _IN_THE_POOL, used=length
-            )
         if part in _ONLY_IN_DSPY:
             return Offer(Verdict.LEGACY, "not-offered", _ONLY_IN_DSPY[part], _IN_THE_POOL, used=length)
+    if path[-1] in _PLAIN:
+        return Offer(Verdict.CHANGES, "not-offered", "the engine has no such helper", _PLAIN[path[-1]], used=length)
     past = gone(path)
+    for start in range(length) if past is None else ():
+        name = ".".join(path[start:])
+        known = find_feature(f"dspy.{name}") if name not in PATHS else None
+        if known is not None and not known.native and path[-1] in {one.rpartition(".")[2] for one in known.names}:
+            verdict = Verdict.LEGACY if known.status == "legacy only" else Verdict.CHANGES
+            return Offer(verdict, "not-offered", known.reason, known.todo, used=length)
+    whole = find_feature(f"dspy.{path[0]}")
+    if whole is not None and path[0] in whole.names and not whole.native:
+        return Offer(Verdict.LEGACY, "not-offered", whole.reason, whole.todo, used=length)
+    for part in path:
+        if part in NOT_OFFERED:
+            return Offer(Verdict.LEGACY, "not-offered", NOT_OFFERED[part], _IN_THE_POOL, used=length)
     if past is not None:
         reason = f"dspy had it up to {past.until}; neither dspy 3.4 nor the engine has it"
         return Offer(Verdict.CHANGES, "removed", reason, past.advice, used=length)
@@ -155,7 +167,8 @@ def _missing(path: tuple[str, ...], inside: int) -> Offer:
         reason = "it is a part of dspy's machinery that the engine does not stand for"
         return Offer(Verdict.UNKNOWN, "private", reason, LOOK, used=length)
     reason = "it is known neither in the engine nor in dspy 3.4"
-    return Offer(Verdict.UNKNOWN, "unknown-name", reason, "check its spelling, and which dspy the program was written for", used=inside + 1)
+    advice = "check its spelling, and which dspy the program was written for"
+    return Offer(Verdict.UNKNOWN, "unknown-name", reason, advice, used=inside + 1)
 
 
 def _of_target(path: tuple[str, ...], inside: int, target: Any) -> Offer:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, cast, final
 
 from ..router import Flags
+from ..router.features import find_feature
 from .check import check
 from .errors import BadStatistics
 from .verdicts import CheckReport, Program, Verdict
@@ -221,11 +222,24 @@ class _Planning:
                 Rest(file.path, "", file.verdict, reasons, _FILE_STAYS if legacy else _LOOK_AT)
             )
         self._give_names(movable)
-        start = {"use_native_predictors": False, "fallback_to_legacy": True}
+        start = {
+            "use_native_signatures": False,
+            "use_native_predictors": False,
+            "use_legacy_optimizer": self._optimizes_in_dspy(),
+            "fallback_to_legacy": True,
+        }
         planned = self._in_order(movable, start)
         known = {each.name for each in planned}
         return MigrationPlan(
             start, tuple(planned), tuple(look_at), tuple(stays), tuple(sorted(set(self._traffic) - known))
+        )
+
+    def _optimizes_in_dspy(self) -> bool:
+        """Whether an optimizer is used that the engine does not have."""
+        return any(
+            use.rule == "not-offered" and (known := find_feature(use.name)) is not None and known.kind in ("optimizers", "finetuning")
+            for file in self._report.files
+            for use in file.findings
         )
 
     # -- names -------------------------------------------------------------------------------------------------------

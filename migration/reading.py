@@ -154,6 +154,8 @@ class ModuleInfo:
         self.stores: list[Record] = []
         self.classes: list[ClassInfo] = []
         self.functions: list[FunctionInfo] = []
+        self.comprehensions: dict[int, Scope] = {}
+        """By the identity of the node, where its element is worked out."""
         self.top_calls: list[Record] = []
         """Calls in the module's own code."""
 
@@ -519,6 +521,7 @@ class _Reader:
                     self._scope.bindings.setdefault(name.id, []).append(Binding("part", generator.iter, outer))
             for condition in generator.ifs:
                 self.visit(condition, node)
+        self._module.comprehensions[id(node)] = self._scope
         if isinstance(node, ast.DictComp):
             self.visit(node.key, node)
             self.visit(node.value, node)

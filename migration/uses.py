@@ -293,7 +293,7 @@ class Judge:
             return
         if isinstance(parent, ast.Call):
             name = dotted(parent.func)
-            if name in ("getattr", "hasattr") and len(parent.args) > 1 and isinstance(parent.args[1], ast.Constant):
+            if name in ("getattr", "hasattr") and len(parent.args) > 1:
                 return  # judged as a call
             if name.rpartition(".")[2] in ("setattr", "delattr", "object"):
                 return  # as above

@@ -211,12 +211,57 @@ class Values:
 
     def _part(self, binding: Binding) -> tuple[Value, ...]:
         node = binding.node
-        if isinstance(node, ast.List | ast.Tuple | ast.Set):
-            return _one([value for each in node.elts for value in self.expression(each, binding.scope)])
         if isinstance(node, ast.expr):
-            whole = self.expression(node, binding.scope)
-            if whole and all(isinstance(value, Other) for value in whole):
-                return whole
+            return self.elements(node, binding.scope)
+        return (Unclear("part"),)
+
+    def elements(self, node: ast.expr, scope: Scope, depth: int = 0) -> tuple[Value, ...]:
+        """What is in a list, tuple, set or dict, all together, as far as it is written out."""
+        match node:
+            case ast.List(elts) | ast.Tuple(elts) | ast.Set(elts):
+                return _one([value for each in elts for value in self._spread(each, scope, depth)])
+            case ast.Dict(_, values):
+                return _one([value for each in values for value in self.expression(each, scope)])
+            case ast.ListComp(elt) | ast.SetComp(elt) | ast.GeneratorExp(elt):
+                return self.expression(elt, scope.module.comprehensions.get(id(node), scope))
+            case ast.DictComp(_, value):
+                return self.expression(value, scope.module.comprehensions.get(id(node), scope))
+            case ast.BinOp(left, ast.Mult(), _):
+                return self.elements(left, scope, depth + 1)
+            case ast.Name(name) if depth < 5:
+                found = self.find(scope, name)
+                return self._of_bindings(found.bindings[name] if found is not None else [], depth, node, scope)
+            case ast.Attribute(ast.Name(_) as base, name) if depth < 5:
+                bindings = [
+                    binding
+                    for value in self.expression(base, scope)
+                    if isinstance(value, Object)
+                    for each in self.lineage(value.info)
+                    if isinstance(each, Class)
+                    for binding in each.info.attributes.get(name, ())
+                ]
+                return self._of_bindings(bindings, depth, node, scope)
+            case _:
+                return self._of_whole(node, scope)
+
+    def _spread(self, node: ast.expr, scope: Scope, depth: int) -> tuple[Value, ...]:
+        return self.elements(node.value, scope, depth + 1) if isinstance(node, ast.Starred) else self.expression(node, scope)
+
+    def _of_bindings(self, bindings: list[Binding], depth: int, node: ast.expr, scope: Scope) -> tuple[Value, ...]:
+        if not bindings or any(binding.kind != "value" for binding in bindings):
+            return self._of_whole(node, scope)
+        return _one(
+            [
+                value
+                for binding in bindings
+                for value in self.elements(cast("ast.expr", binding.node), binding.scope, depth + 1)
+            ]
+        )
+
+    def _of_whole(self, node: ast.expr, scope: Scope) -> tuple[Value, ...]:
+        whole = self.expression(node, scope)
+        if whole and all(isinstance(value, Other) for value in whole) and not isinstance(node, ast.Name | ast.Attribute):
+            return whole
         return (Unclear("part"),)
 
     # -- expressions -------------------------------------------------------------------------------------------------
@@ -255,26 +300,12 @@ class Values:
         return (OTHER,)  # literals, operators, displays, lambdas: none of these is a name of dspy's
 
     def _subscript(self, node: ast.Subscript, scope: Scope) -> tuple[Value, ...]:
-        held = self._held(node.value, scope)
-        if isinstance(held, ast.Dict):
-            return _one([value for each in held.values for value in self.expression(each, scope)])
-        if isinstance(held, ast.List | ast.Tuple):
-            return _one([value for each in held.elts for value in self.expression(each, scope)])
         whole = self.expression(node.value, scope)
-        if whole and all(isinstance(value, Other | Ref | Class) for value in whole):
-            return whole  # a generic: Code["python"], list[int]
-        return (Unclear("part"),)
-
-    def _held(self, node: ast.expr, scope: Scope) -> ast.expr | None:
-        """The display that a name is bound to, if it is bound once."""
-        if isinstance(node, ast.Dict | ast.List | ast.Tuple):
-            return node
-        if isinstance(node, ast.Name):
-            found = self.find(scope, node.id)
-            bindings = found.bindings[node.id] if found is not None else []
-            if len(bindings) == 1 and isinstance(bindings[0].node, ast.Dict | ast.List | ast.Tuple):
-                return bindings[0].node
-        return None
+        if whole and all(isinstance(value, Ref | Class) for value in whole):
+            return whole  # a generic: Code["python"]
+        if whole and all(isinstance(value, Other) and value.name for value in whole):
+            return whole  # of another package: list[int], os.environ["X"]
+        return self.elements(node.value, scope)
 
     def attribute(self, value: Value, name: str) -> tuple[Value, ...]:
         """What an attribute of a value is."""
