@@ -233,6 +233,7 @@ class _Check:
 
     def _break(self, path: str, rule: Rule, reason: str, advice: str, *, line: int = 1, column: int = 1) -> None:
         place = Place(line, max(column, 1), line, max(column, 1) + 1)
+        self._project.broken.add(path)
         self._broken[path] = Use(place, os.path.basename(path), Verdict.UNKNOWN, rule, reason, advice)
 
     # -- judging -----------------------------------------------------------------------------------------------------

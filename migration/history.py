@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
-__all__ = ["REMOVED", "REMOVED_MODULES", "Gone", "gone"]
+__all__ = ["DSP", "OLD_ARGUMENTS", "REMOVED", "REMOVED_MODULES", "SWALLOWED", "Gone", "gone"]
 
 
 @final
@@ -118,11 +118,12 @@ OLD_ARGUMENTS: Final[dict[str, str]] = {
     "explain_errors": "leave it out",
     "rationale_type": "add a field of that name to the signature",
     "activated": "leave it out",
-    "prefix": "say it in desc",
-    "format": "say it by the field's type",
-    "parser": "say it by the field's type",
 }
 """Arguments that callables used to take, and what to do instead."""
+
+
+SWALLOWED: Final = frozenset({"return_all_scores", "return_outputs"})
+"""Of these, those that callables still let in and do nothing with, or refuse."""
 
 
 def gone(path: tuple[str, ...]) -> Gone | None:

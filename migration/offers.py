@@ -29,6 +29,7 @@ __all__ = [
     "has_member",
     "is_awaitable_class",
     "is_class",
+    "is_embedder",
     "is_interpreter",
     "is_lm",
     "is_module",
@@ -283,12 +284,17 @@ def _arguments(function: Any, *, bound: bool) -> Arguments | None:
     )
 
 
+def is_embedder(target: object) -> bool:
+    """Whether it is the client of embedding models."""
+    return target is engine.Embedder
+
+
 def is_lm(target: object) -> bool:
     """Whether it is the client of language models."""
     return target is engine.LM
 
 
-def model_offer(model: str) -> Offer | None:
+def model_offer(model: str, *, embeds: bool = False) -> Offer | None:
     """What is wrong with a model's name for the native client; None for nothing."""
     prefix, slash, _ = model.partition("/")
     if not slash:
@@ -301,7 +307,7 @@ def model_offer(model: str) -> Offer | None:
             f'write the provider in front: "anthropic/...", "gemini/...", "ollama_chat/..."; for OpenAI "openai/{model}"',
         )
     catalog = importlib.import_module("..engine.lm.catalog", __package__)
-    if catalog.is_known(prefix):
+    if catalog.is_known(prefix) and not (embeds and prefix == "anthropic"):
         return None
     return Offer(
         Verdict.CHANGES,

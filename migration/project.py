@@ -29,6 +29,8 @@ class Project:
         """
         self.modules: dict[str, ModuleInfo] = {}
         """By path."""
+        self.broken: set[str] = set()
+        """Files that could not be read; what they hold is not known."""
         self._by_place: dict[str, str] = {}
         """Path without ending (and without `/__init__`), absolute, to path."""
         self._by_tail: dict[str, list[str]] = defaultdict(list)
@@ -82,6 +84,8 @@ class Project:
         return Other(name)
 
     def _module(self, path: str, name: str) -> Value:
+        if path in self.broken:
+            return Unclear("module", name)
         read = self.modules.get(path)
         # A file that does not mention dspy is not parsed: nothing in it is dspy's.
         return Module(read) if read is not None else Other(name)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 from . import offers
-from .history import OLD_ARGUMENTS
+from .history import OLD_ARGUMENTS, SWALLOWED
 from .meanings import Class, Function, Made, Module, Object, Other, Ref, Unclear, Value, dotted, is_standard
 from .project import Project
 from .reading import ClassInfo, ModuleInfo, Record
@@ -448,12 +448,14 @@ class Judge:
             self._arguments(node, record, name, offers.arguments_of(target))
         if offers.is_lm(offer.target) and not called:
             self._model(node, record, name)
+        elif offers.is_embedder(offer.target) and not called:
+            self._embedding_model(node, record, name)
 
     def _arguments(self, node: ast.Call, record: Record, name: str, signature: offers.Arguments | None) -> None:
         if signature is None:
             return
         for keyword in node.keywords:
-            if keyword.arg is not None and not signature.takes(keyword.arg):
+            if keyword.arg is not None and (not signature.takes(keyword.arg) or keyword.arg in SWALLOWED):
                 reason = f"the engine's {name} takes no `{keyword.arg}`"
                 advice = OLD_ARGUMENTS.get(keyword.arg, "leave it out, or see the signature for what it is called now")
                 self._add(keyword, record, f"{name}({keyword.arg}=)", Verdict.CHANGES, "keyword", reason, advice)
@@ -476,6 +478,26 @@ class Judge:
             wrong = offers.model_offer(model)
             if wrong is not None:
                 self._add(node, record, f"{name}({model!r})", wrong.verdict, wrong.rule, wrong.reason, wrong.advice)
+
+    def _embedding_model(self, node: ast.Call, record: Record, name: str) -> None:
+        given = node.args[0] if node.args else next((k.value for k in node.keywords if k.arg == "model"), None)
+        for model in dict.fromkeys(self._texts(given, record)) if given is not None else ():
+            if model is not None:
+                wrong = offers.model_offer(model, embeds=True)
+                if wrong is not None:
+                    self._add(node, record, f"{name}({model!r})", wrong.verdict, wrong.rule, wrong.reason, wrong.advice)
+            elif not self._is_function(given, record):
+                reason = "whether it is a function, and else which provider is asked, is only known when the program runs"
+                advice = "it is native for a function, and for models behind OpenAI's HTTP; check what it can be"
+                self._add(node, record, f"{name}(...)", Verdict.UNKNOWN, "model", reason, advice)
+
+    def _is_function(self, node: ast.expr | None, record: Record) -> bool:
+        if isinstance(node, ast.Lambda):
+            return True
+        if not isinstance(node, ast.Name | ast.Attribute):
+            return False
+        values = self._values.expression(node, record.scope)
+        return bool(values) and all(isinstance(value, Function | Other | Class | Object) for value in values)
 
     def _texts(self, node: ast.expr, record: Record, depth: int = 0) -> Iterator[str | None]:
         """The texts that an expression may be; None for one that is not known. The beginning is enough."""
@@ -598,6 +620,10 @@ class Judge:
         for name in sorted(methods & {"__getattribute__", "__setattr__", "__init_subclass__"}):
             reason = f"`{name}` changes what the engine sees of it"
             self._add(info.node, record, f"{info.name}.{name}", Verdict.UNKNOWN, "private", reason, offers.LOOK)
+        if "forward" in methods and "aforward" not in methods and any(_is_predictor(value.path) for value in refs):
+            reason = "its `forward` is its own and its `aforward` is not, so an awaited call goes past it"
+            advice = "write an aforward that does the same"
+            self._add(info.node, record, f"{info.name}.forward", Verdict.CHANGES, "method", reason, advice)
         if is_program and "__call__" in methods:
             reason = "its `__call__` is its own, and the engine's async calls go past it"
             self._add(
@@ -652,6 +678,12 @@ def _is_private(name: str) -> bool:
 
 def _is_program(path: tuple[str, ...]) -> bool:
     return offers.is_program_class(offers.judge(path).target) or path[-1:] in (("Module",), ("Program",), ("Flex",), ("Retrieve",))
+
+
+def _is_predictor(path: tuple[str, ...]) -> bool:
+    """Whether it has an async form that a subclass may leave behind."""
+    target = offers.judge(path).target
+    return offers.is_program_class(target) and hasattr(target, "aforward")
 
 
 def _is_strange(value: Value) -> bool:
