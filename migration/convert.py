@@ -255,16 +255,13 @@ def _check_edit(before: str, after: str, *, only_imports: bool) -> None:
 
 def _without_imports(tree: ast.Module) -> str:
     class Drop(ast.NodeTransformer):
-        def visit_Import(self, node: ast.Import) -> ast.AST:
-            return ast.Pass()
+        def visit_Import(self, node: ast.Import) -> None:
+            return None
 
-        def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
-            return ast.Pass()
+        def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+            return None
 
-    made = Drop().visit(tree)
-    # One import may have become two.
-    lines = ast.dump(made, indent=0).split("\n")
-    return "\n".join(line for number, line in enumerate(lines) if not (line.startswith("Pass()") and lines[number - 1] == line))
+    return ast.dump(Drop().visit(tree))
 
 
 def _encoded(text: str, before: bytes) -> bytes:

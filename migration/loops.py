@@ -129,7 +129,8 @@ def _made_asks(path: tuple[str, ...]) -> bool:
 
 def _awaitable(path: tuple[str, ...]) -> bool:
     offer = offers.judge(path)
-    return offer.used == len(path) and offers.is_awaitable_class(offer.target)
+    known = offer.verdict is Verdict.NATIVE and offer.used == len(path)
+    return known and offers.is_awaitable_class(offer.target)
 
 
 def _like_a_program(node: ast.Call, values: tuple[Value, ...], *, strictly: bool = False) -> bool:

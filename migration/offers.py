@@ -27,6 +27,7 @@ __all__ = [
     "Offer",
     "arguments_of",
     "has_member",
+    "has_open_members",
     "is_awaitable_class",
     "is_class",
     "is_embedder",
@@ -195,9 +196,14 @@ def _has(cls: type, attribute: str) -> bool:
     return any(isinstance(names, dict) and attribute in names for names in annotated)
 
 
-def has_member(cls: type, attribute: str) -> bool:
-    """Whether objects of an engine's class have this method. True for classes whose attributes are open."""
-    return hasattr(cls, "__getattr__") or _has(cls, attribute)
+def has_member(cls: object, attribute: str) -> bool:
+    """Whether objects of an engine's class have this attribute for certain."""
+    return inspect.isclass(cls) and _has(cls, attribute)
+
+
+def has_open_members(cls: object) -> bool:
+    """Whether a class answers for attributes that nobody declared."""
+    return hasattr(cls, "__getattr__")
 
 
 def is_module(target: object) -> bool:

@@ -208,6 +208,7 @@ class _Reader:
             ast.Name: self._name,
             ast.Attribute: self._attribute,
             ast.Call: self._call,
+            ast.BinOp: self._operation,
             ast.Lambda: self._lambda,
             ast.NamedExpr: self._named,
             ast.ListComp: self._comprehension,
@@ -506,6 +507,14 @@ class _Reader:
             self.visit(argument, node)
         for keyword in node.keywords:
             self.visit(keyword.value, node)
+
+    def _operation(self, node: ast.BinOp, parent: ast.AST | None) -> None:
+        """`a + b + c + ...` leans to the left, and may be thousands of levels deep."""
+        at: ast.expr = node
+        while isinstance(at, ast.BinOp):
+            self.visit(at.right, at)
+            at, parent = at.left, at
+        self.visit(at, parent)
 
     def _comprehension(
         self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, parent: ast.AST | None

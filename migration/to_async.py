@@ -21,6 +21,7 @@ from .project import Project
 from .reading import ClassInfo, FunctionInfo, ModuleInfo, Record
 from .rewriting import Asked, Span
 from .values import Values
+from .verdicts import Verdict
 
 __all__ = ["AsyncEdits", "async_edits"]
 
@@ -115,7 +116,8 @@ class _Search:
     def _has_acall(self, value: Value) -> bool:
         if isinstance(value, Made):
             offer = offers.judge(value.path)
-            return offer.used == len(value.path) and offers.is_class(offer.target) and hasattr(offer.target, "acall")
+            made = offer.verdict is Verdict.NATIVE and offer.used == len(value.path)
+            return made and offers.is_class(offer.target) and hasattr(offer.target, "acall")
         if isinstance(value, Object):
             called = self._values.class_member(value.info, "__call__", False)
             return self._is_program(value.info) and not any(isinstance(each, Function) for each in called)

@@ -530,7 +530,7 @@ class Judge:
         method = path[-1].removeprefix("().")
         if not offers.is_class(offer.target) or offer.used != len(path) - 1:
             return
-        if not offers.has_member(offer.target, method):
+        if not offers.has_member(offer.target, method) and not offers.has_open_members(offer.target):
             reason = f"the engine's {path[-2]} has no `{method}`"
             self._add(node, record, f"{shown_name(path)}", Verdict.UNKNOWN, "method", reason, offers.LOOK)
             return

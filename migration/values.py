@@ -347,9 +347,8 @@ class Values:
                     found += self.name(each.info.scope, name)
                 if found:
                     return _one(found)
-            elif isinstance(each, Ref):
-                found.append(Made((*each.path, f"().{name}")) if of_object else Ref((*each.path, name)))
-                return _one(found)
+            elif isinstance(each, Ref) and offers.has_member(offers.judge(each.path).target, name):
+                return (Made((*each.path, f"().{name}")) if of_object else Ref((*each.path, name)),)
         return (Unclear("attribute", name),)
 
     def _guarded(self, binding: Binding) -> tuple[Value, ...]:
