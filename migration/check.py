@@ -67,9 +67,16 @@ class Examination:
     """A report with what it was made from, for those who go on from there."""
 
     def __init__(
-        self, report: CheckReport, project: Project, values: Values, texts: dict[str, list[str]], links: set[tuple[str, str]]
+        self,
+        report: CheckReport,
+        project: Project,
+        values: Values,
+        texts: dict[str, list[str]],
+        links: set[tuple[str, str]],
+        programs: Programs,
     ) -> None:
         self.report: Final = report
+        self.programs: Final = programs
         self.project: Final = project
         self.values: Final = values
         self.texts: Final = texts
@@ -137,15 +144,15 @@ class _Check:
         for path in concerned:
             self._parse(self._sources[path])
             self._step()
-        judged = self._judge()
-        files = [self._file(found, programs) for found, programs in judged]
+        judged, programs = self._judge()
+        files = [self._file(found, programs) for found in judged]
         files += [
             FileReport(path, use.verdict, (use,), ()) for path, use in self._broken.items() if path not in self._project.modules
         ]
         shown = sorted((file for file in files if file.uses), key=lambda file: file.path)
-        links = {(found.module.path, target) for found, _ in judged for _, target, _ in found.imported}
+        links = {(found.module.path, target) for found in judged for _, target, _ in found.imported}
         report = CheckReport(tuple(shown), tuple(self._problems), read)
-        return Examination(report, self._project, self._values, self._texts, links)
+        return Examination(report, self._project, self._values, self._texts, links, programs)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -238,7 +245,7 @@ class _Check:
 
     # -- judging -----------------------------------------------------------------------------------------------------
 
-    def _judge(self) -> list[tuple[FileUses, Programs]]:
+    def _judge(self) -> tuple[list[FileUses], Programs]:
         values = self._values
         self._know_attributes(values)
         loops = LoopCalls(values)
@@ -260,8 +267,7 @@ class _Check:
                     uses.uses.append(use)
                     uses.breaking.append(use)
             found[path] = uses
-        programs = Programs(found, self._project, self._broken)
-        return [(uses, programs) for uses in found.values()]
+        return list(found.values()), Programs(found, self._broken)
 
     def _only(self, module: ModuleInfo, use: Use) -> FileUses:
         found = FileUses(module)

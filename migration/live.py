@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast, final
 
 from . import offers
-from .check import check
+from .check import examine
 from .errors import MigrationError, ProgramNotFound
 from .uses import shown_name
 from .verdicts import Place, Program, Use, Verdict
@@ -168,15 +168,17 @@ class _Look:
         """What the file of a definition says of it."""
         try:
             path = inspect.getsourcefile(defined)
-            report = check([path]) if path is not None and os.path.exists(path) else None
+            found = examine([path]) if path is not None and os.path.exists(path) else None
         except (TypeError, OSError, MigrationError):
-            path = report = None
-        file = report.files[0] if report is not None and report.files else None
-        if file is None:
+            path = found = None
+        file = found.report.files[0] if found is not None and found.report.files else None
+        if file is None or found is None:
             reason = "its source cannot be read"
             self._add(Use(_HERE, name, Verdict.UNKNOWN, "unreadable", reason, "define it in a file"))
             return
         program = next((each for each in file.programs if each.name == name), None)
+        if program is None:
+            program = found.programs.definition(file.path, name.partition(".")[0])
         if program is not None:
             self._of_program(program)
         used = [use for use in file.uses if use.program == name.partition(".")[0]]

@@ -7,7 +7,6 @@ from __future__ import annotations
 import ast
 from typing import Final
 
-from .project import Project
 from .uses import FileUses, Unit, place_of
 from .verdicts import Program, Use, Verdict
 
@@ -19,9 +18,8 @@ _SHOWN: Final = 20
 class Programs:
     """Asks for programs once every file has been judged."""
 
-    def __init__(self, files: dict[str, FileUses], project: Project, broken: dict[str, Use]) -> None:
+    def __init__(self, files: dict[str, FileUses], broken: dict[str, Use]) -> None:
         self._files = files
-        self._project = project
         self._broken = broken
         self._by_unit: dict[Unit, list[Use]] = {}
         self._closures: dict[Unit, frozenset[Unit]] = {}
@@ -50,6 +48,16 @@ class Programs:
                 shown = f"{shown}#{names[shown]}"
             made.append(self._program(found, shown, "predictor", record.node, (path, record.unit)))
         return sorted(made, key=lambda program: (program.place.line, program.place.column))
+
+    def definition(self, path: str, name: str) -> Program | None:
+        """A top-level definition as if it were a program; None if it reaches nothing of dspy's."""
+        found = self._files.get(path)
+        if found is None or name not in {unit for unit in [*found.edges, *(use.program for use in found.uses)]}:
+            return None
+        reached = self._closure((path, name))
+        if not any(use.program == inner for where, inner in reached for use in self._files[where].uses):
+            return None
+        return self._program(found, name, "predictor", ast.Pass(), (path, name))
 
     def _program(self, found: FileUses, name: str, kind: str, node: ast.AST, unit: Unit) -> Program:
         path = found.module.path
