@@ -5,6 +5,7 @@ from .app import Dspex
 from .app_statistics import AppStatistics
 from .arms import Arm, LegacyArm, NativeArm
 from .comparison import BadMetric, Metric, Scores, fields_equal
+from .control import ControlServer
 from .decision import Decision, decide
 from .delivery import AHEAD, FieldChunk
 from .errors import (
@@ -13,6 +14,8 @@ from .errors import (
     ArmDown,
     BadFlags,
     BadProgram,
+    ControlTaken,
+    ControlUnavailable,
     EngineMissing,
     RouterError,
     StreamBroken,
@@ -64,6 +67,9 @@ __all__ = [
     "Chooser",
     "Chosen",
     "Comparison",
+    "ControlServer",
+    "ControlTaken",
+    "ControlUnavailable",
     "Decision",
     "Dspex",
     "Engine",
