@@ -386,9 +386,13 @@ class Dspex:
     def _counts(self) -> Mapping[ArmKey, Count]:
         return {arm: Count(counter.requests, counter.failed) for arm, counter in self._book.arms.items()}
 
+    @property
+    def under_way(self) -> int:
+        """Requests that are inside now; 0 while the app is not open."""
+        return 0 if self._door is None else self._door.inside
+
     def _phase(self) -> tuple[str, int]:
-        door = self._open
-        return "draining" if door.shut else "ready" if self.ready else "not ready", door.inside
+        return "draining" if self._open.shut else "ready" if self.ready else "not ready", self.under_way
 
     async def stats(self) -> AppStatistics:
         """Counts, error rates and latencies by program and engine, of everything that was answered before."""
