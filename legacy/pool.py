@@ -433,6 +433,7 @@ class LegacyPool(Actor):
             incarnation=message.incarnation,
             attempts=request.attempts,
             typed=outcome.values,
+            lm_calls=outcome.lm_calls,
         )
 
     def _crashed_under(self, request: Request, crash: WorkerCrashed) -> None:

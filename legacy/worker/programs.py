@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from . import wire
 from .host_calls import HostCalls
+from .lm_calls import AskedModels
 from .models import Models
 from .values import Values
 
@@ -105,6 +106,7 @@ class Programs:
             overrides: dict[str, Any] = {"track_usage": not _yields(program), "trace": []}
             if settings is not None:
                 overrides["lm"] = self._models.model(settings)
+            asked = AskedModels()
             began = time.perf_counter()
             with self.dspy.context(**overrides):
                 if emit is None:
@@ -118,7 +120,7 @@ class Programs:
                 "ok": True,
                 "value": self._fields(prediction),
                 "usage": self._usage(prediction),
-                "timing": {"run_s": took},
+                "timing": {"run_s": took, "lm_calls": asked.count()},
                 "rss": self._resident(),
             }
         except Failure as failure:
