@@ -1,0 +1,309 @@
+"""`dspex compare`: both engines on the same data, as a table, as JSON, and as a page."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import click
+
+from ..engine import MissingExtra, local_model
+from ..legacy import LMSettings, MissingLegacy, PoolOptions
+from ..migration import (
+    ComparisonReport,
+    EngineFigures,
+    MigrationError,
+    benchmark_native_vs_legacy,
+    compared_program,
+    read_rows,
+    to_html,
+)
+from ..migration.comparison_html import memory_texts, seconds_text
+from ..migration.comparison_report import ENGINES
+from ..router import Metric, fields_equal
+from .ending import FOUND, Unusable
+from .import_path import ImportPath
+from .screen import console, progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@click.command()
+@click.argument("program")
+@click.option("--data", required=True, metavar="FILE", type=click.Path(), help="Rows: .json, .jsonl, .csv or .tsv.")
+@click.option("--model", metavar="NAME", help="The model that both engines ask: openai/gpt-4o-mini.")
+@click.option("--api-base", metavar="URL", help="Where it is served, if not at its provider's address.")
+@click.option(
+    "--local", is_flag=False, flag_value="", metavar="[FILE]", help="A model on this machine instead: a GGUF file, or the default one."
+)
+@click.option("--option", "options", multiple=True, metavar="NAME=JSON", help="A setting of the model: temperature=0, max_tokens=200.")
+@click.option(
+    "--module", type=click.Choice(["Predict", "ChainOfThought"]), default="Predict", show_default=True, help="Around a signature."
+)
+@click.option("--state", metavar="FILE", type=click.Path(), help="Load what program.save wrote, on both engines.")
+@click.option("--metric", metavar="PATH", help="module:function (legacy, native) -> 0 to 1, or a dict of these; may be async.")
+@click.option("--tolerance", type=click.FloatRange(min=0), default=1e-6, show_default=True, help="By which numbers may differ, relatively.")
+@click.option("--ignore", multiple=True, default=("reasoning",), show_default=True, metavar="FIELD", help="An output that may differ.")
+@click.option("--inputs", metavar="A,B", help="The columns that are inputs, where the program does not say.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N rows only.")
+@click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Ask each row so often.")
+@click.option("--concurrency", type=click.IntRange(min=1), default=1, show_default=True, help="Rows at a time, and workers.")
+@click.option("--within", type=float, default=60.0, show_default=True, metavar="SECONDS", help="For one question.")
+@click.option("--python", default=sys.executable, metavar="PATH", help="The interpreter of the workers, with its own dspy.")
+@click.option("--min-parity", type=click.FloatRange(0, 1), metavar="BOUND", help="Exit with 1 if the lower bound is under it.")
+@click.option("--confidence", type=click.FloatRange(0.5, 0.999), default=0.95, show_default=True, help="Of the intervals.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON (schema in docs/cli.md).")
+@click.option("--html", metavar="FILE", type=click.Path(dir_okay=False), help="Also write it as one page with plots.")
+def compare(
+    program: str,
+    data: str,
+    model: str | None,
+    api_base: str | None,
+    local: str | None,
+    options: tuple[str, ...],
+    module: Literal["Predict", "ChainOfThought"],
+    state: str | None,
+    metric: str | None,
+    tolerance: float,
+    ignore: tuple[str, ...],
+    inputs: str | None,
+    limit: int | None,
+    repeat: int,
+    concurrency: int,
+    within: float,
+    python: str,
+    min_parity: float | None,
+    confidence: float,
+    as_json: bool,
+    html: str | None,
+) -> None:
+    """Run PROGRAM on both engines with the same data and the same model, and say how they compare.
+
+    PROGRAM is the import path of a program, of a function or class that makes one, or of a ProgramSpec: shop.answers:qa, or
+    shop/answers.py:qa. A signature will do too: "question -> answer". It runs natively in this process, and in worker
+    processes with the real dspy; row by row both are asked in turn, without any cache.
+
+    A row of the data is an object with the program's inputs; what else it holds is what is expected, and shown as each
+    engine's accuracy. Answers are the same if all output fields are equal, numbers within --tolerance; or as --metric says.
+
+    Shown are parity with its confidence interval (over rows, by Wilson or bootstrap), the same by field; for each engine
+    latency, answers of models and tokens, memory, and errors by class; and the rows that differ. --min-parity takes the
+    interval's lower bound: 20 equal rows of 20 are parity 100 %, and at least 83.9 %.
+
+    Keys are taken from where the provider's are: OPENAI_API_KEY, ANTHROPIC_API_KEY.
+
+    \b
+    Exit status:
+      0   compared (and not under --min-parity)
+      1   the parity's lower bound is under --min-parity
+      2   wrong command line, no such program or data, or an engine that cannot start
+
+    \b
+    Examples:
+      dspex compare "question -> answer" --data qa.jsonl --local
+      dspex compare shop.answers:qa --data qa.csv --model openai/gpt-4o-mini --option temperature=0
+      dspex compare shop.answers:qa --data qa.jsonl --model openai/gpt-4o-mini --html report.html
+      dspex compare shop.answers:qa --data qa.jsonl --local --min-parity 0.9 --json > report.json
+    """
+    if local is not None and (model is not None or api_base is not None):
+        raise click.UsageError("--local and --model are two models: give one of them")
+    if api_base is not None and model is None:
+        raise click.UsageError("--api-base says where a model is served: which one? Give --model")
+    if options and model is None and local is None:
+        raise click.UsageError("--option is a setting of the model: which one? Give --model, or --local")
+    if "->" in program and model is None and local is None:
+        raise click.UsageError("a signature brings no model: give --model NAME, or --local")
+    folders: list[str] = []
+    if "->" not in program:
+        named = ImportPath(program)
+        program = str(named)
+        folders.append(named.folder)
+    judge = fields_equal(tolerance=tolerance, ignore=ignore) if metric is None else _metric(metric)
+    settings = _options(options)
+    try:
+        spec = None if local is None else local_model(local or None)
+        if spec is not None:
+            lm = LMSettings(f"openai/{spec.name}", api_base=spec.base_url, api_key="local", options=settings)
+        else:
+            lm = None if model is None else LMSettings(model, api_base=api_base, options=settings)
+        kept = _state(state)
+        compared = compared_program(program, module=module, state=kept)
+        rows = read_rows(data, compared, inputs=None if inputs is None else _names(inputs), limit=limit)
+        pool = PoolOptions(
+            {compared.spec.name: cast("Any", compared.spec.legacy)},
+            workers=concurrency,
+            python=python,
+            import_paths=tuple(folders),
+        )
+        with progress(as_json, "comparing") as told:
+            report = benchmark_native_vs_legacy(
+                compared.spec,
+                [{"inputs": row.inputs, "expected": row.expected} for row in rows],
+                lm=lm,
+                local=spec,
+                metric=judge,
+                repeat=repeat,
+                concurrency=concurrency,
+                within=within,
+                confidence=confidence,
+                pool=pool,
+                progress=told,
+            )
+    except (MigrationError, MissingLegacy, MissingExtra) as error:
+        raise Unusable(str(error)) from error
+    if html is not None:
+        try:
+            Path(html).write_text(to_html(report), encoding="utf-8")
+        except OSError as error:
+            raise Unusable(f"{html} cannot be written ({error.strerror or error})") from error
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+    else:
+        _show(report)
+    under = min_parity is not None and not report.is_at_least(min_parity)
+    if under:
+        text = f"parity is under the bound: at least {report.parity.low:.1%} with {confidence:.0%} confidence, not {min_parity:.1%}"
+        click.echo(text, err=True)
+    sys.exit(FOUND if under else 0)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _options(texts: tuple[str, ...]) -> dict[str, object]:
+    made: dict[str, object] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"{text!r} is no setting: write NAME=JSON, as in temperature=0")
+        try:
+            made[name] = json.loads(value)
+        except ValueError:
+            made[name] = value
+    return made
+
+
+def _metric(path: str) -> Metric:
+    found = ImportPath(path).load()
+    if not callable(found):
+        raise Unusable(f"{path} is a {type(found).__name__}, and a metric is a function of (legacy, native)")
+    try:
+        inspect.signature(found).bind(None, None)
+    except TypeError as error:
+        raise Unusable(f"{path} must take two predictions, (legacy, native) ({error})") from error
+    except ValueError:
+        pass  # written in C: it cannot be asked
+    return cast("Metric", found)
+
+
+def _state(path: str | None) -> dict[str, object] | None:
+    if path is None:
+        return None
+    from ..router import BadProgram
+    from ..router.fitting import read_state
+
+    try:
+        return dict(read_state(os.path.basename(path), path))
+    except BadProgram as error:
+        raise Unusable(str(error)) from error
+
+
+# --- what is shown --------------------------------------------------------------------------------------------------------
+
+
+def _show(report: ComparisonReport) -> None:
+    from rich.text import Text
+
+    screen = console()
+    asked = f"{report.rows} rows" + (f", each {report.repeat} times" if report.repeat > 1 else "")
+    screen.print(Text.assemble((report.program, "bold"), f"  {report.model or 'model of the program'}, {asked}"))
+    screen.print()
+    _show_shares(screen, report)
+    screen.print()
+    _show_engines(screen, report)
+    _show_errors(screen, report)
+    _show_differences(screen, report)
+
+
+def _show_shares(screen: Console, report: ComparisonReport) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("", "share", f"{report.confidence:.0%} interval", "rows", "by"):
+        table.add_column(title, justify="left" if title in ("", "by") else "right")
+    lines = [("parity", report.parity), *((f"  {name}", each) for name, each in report.fields.items())]
+    for engine in ENGINES:
+        figures = report.engines[engine]
+        if figures.agrees_with_itself is not None:
+            lines.append((f"{engine} with itself", figures.agrees_with_itself))
+        if figures.accuracy is not None:
+            lines.append((f"{engine}, as expected", figures.accuracy))
+    for name, found in lines:
+        share = "-" if found.mean is None else f"{found.mean:.1%}"
+        bounds = "-" if found.mean is None else f"{found.low:.1%} to {found.high:.1%}"
+        style = "bold" if name == "parity" else ""
+        table.add_row(Text(name, style=style), Text(share, style=style), bounds, str(found.n), found.method)
+    screen.print(table)
+    if report.failed_on_both:
+        screen.print(Text(f"{report.failed_on_both} rows failed on both engines and are not in the parity"))
+
+
+def _show_engines(screen: Console, report: ComparisonReport) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("", *ENGINES):
+        table.add_column(title, justify="left" if not title else "right")
+    both = [report.engines[engine] for engine in ENGINES]
+    memory = memory_texts(report)
+    table.add_row("answered", *(str(each.answered) for each in both))
+    table.add_row("failed", *(str(each.failed) for each in both))
+    for percent in (50, 95):
+        table.add_row(f"latency p{percent}", *(seconds_text(each.latency(percent)) for each in both))
+    table.add_row("LM calls", *("-" if each.lm_calls is None else str(each.lm_calls) for each in both))
+    table.add_row("tokens in, out", *(_tokens(each) for each in both))
+    table.add_row("memory", *memory)
+    screen.print(table)
+    if report.speedup is not None:
+        screen.print(f"the legacy engine takes {report.speedup:.2f} times as long as the native one (p50)")
+
+
+def _tokens(figures: EngineFigures) -> str:
+    if not figures.tokens:
+        return "-"
+    counts = [sum(each.get(name, 0) for each in figures.tokens.values()) for name in ("prompt_tokens", "completion_tokens")]
+    return ", ".join(str(round(count)) for count in counts)
+
+
+def _show_errors(screen: Console, report: ComparisonReport) -> None:
+    from rich.text import Text
+
+    for engine in ENGINES:
+        figures = report.engines[engine]
+        for name, count in figures.errors.items():
+            first = figures.examples.get(name, "").partition("\n")[0][:200]
+            screen.print(Text.assemble(f"{engine}  {count} times ", (name, "red"), f": {first}"))
+
+
+def _show_differences(screen: Console, report: ComparisonReport) -> None:
+    from rich.text import Text
+
+    if not report.differences:
+        return
+    screen.print()
+    shown = report.differences[:5]
+    screen.print(Text(f"{report.different} rows differ" + (f", the first {len(shown)}:" if report.different > 5 else ":")))
+    for each in shown:
+        screen.print(Text.assemble(("  row ", "dim"), str(each.row), f"  score {each.score:.2f}"))
+        for engine, answer in (("native", each.native), ("legacy", each.legacy)):
+            text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+            screen.print(Text(f"    {engine}  {text[:300]}"))
+    if report.different > len(shown):
+        screen.print(Text("  --json and --html show more of them", style="dim"))
