@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from ..engine import MissingExtra, local_model
+from ..engine import MissingExtra
+from ..engine.lm.local import local_model
 from ..legacy import LMSettings, MissingLegacy, PoolOptions
 from ..migration import (
     ComparisonReport,
@@ -142,7 +143,7 @@ def compare(
         )
         with progress(as_json, "comparing") as told:
             report = benchmark_native_vs_legacy(
-                compared.spec,
+                compared,
                 [{"inputs": row.inputs, "expected": row.expected} for row in rows],
                 lm=lm,
                 local=spec,
@@ -270,6 +271,8 @@ def _show_engines(screen: Console, report: ComparisonReport) -> None:
     table.add_row("LM calls", *("-" if each.lm_calls is None else str(each.lm_calls) for each in both))
     table.add_row("tokens in, out", *(_tokens(each) for each in both))
     table.add_row("memory", *memory)
+    if report.memory.warden_rss is not None:
+        table.add_row("", "", f"and {report.memory.warden_rss / 2**20:.1f} MB RSS they are forked from")
     screen.print(table)
     if report.speedup is not None:
         screen.print(f"the legacy engine takes {report.speedup:.2f} times as long as the native one (p50)")

@@ -117,8 +117,8 @@ def _read(path: str, line: bytes) -> dict[str, Any]:
         if said["ok"]:
             value: Mapping[str, Any] = said["value"]
             return dict(value)
-        error: Mapping[str, Any] = said["error"]
-        refused = Refused(str(error["kind"]), str(error["message"]), [str(each) for each in error.get("problems", [])])
+        why: Mapping[str, Any] = said["error"]
+        refused = Refused(str(why["kind"]), str(why["message"]), [str(each) for each in why.get("problems", [])])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Unusable(f"what listens at {path} does not speak as an application of dspex does") from error
     _raise(refused)

@@ -131,7 +131,7 @@ def _inputs(texts: tuple[str, ...]) -> dict[str, Any]:
 
 def _app(path: ImportPath) -> Dspex:
     found: Any = path.load()
-    if callable(found) and not isinstance(found, Dspex):
+    if not isinstance(found, Dspex) and callable(found):
         try:
             found = found()
         except Exception as error:  # whatever making it raises

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress(quiet: bool, doing: str = "reading") -> Iterator[Callable[[int, int], None] | None]:
+def progress(quiet: bool, doing: str = "reading") -> Generator[Callable[[int, int], None] | None]:
     """A bar on stderr for long runs, if there is somebody to see it."""
     if quiet or not sys.stderr.isatty():
         yield None

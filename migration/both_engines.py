@@ -6,7 +6,7 @@ real dspy. They ask the same model, each with its own client, and no cache of ei
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast, final
@@ -121,7 +121,7 @@ async def open_both(
     local: LocalModelSpec | None,
     pool: PoolOptions | None,
     concurrency: int,
-) -> AsyncIterator[BothEngines]:
+) -> AsyncGenerator[BothEngines]:
     """Start both engines, and the local model where there is one; they are gone when the block is left.
 
     Raises MissingLegacy if the workers' interpreter has no dspy, and EngineNotStarted for all else that keeps one from it.

@@ -48,7 +48,7 @@ Progress = Callable[[int, int], None]
 
 
 def benchmark_native_vs_legacy(
-    program: str | ProgramSpec,
+    program: str | ProgramSpec | ComparedProgram,
     test_data: Iterable[object],
     *,
     lm: LMSettings | None = None,
@@ -95,7 +95,7 @@ def benchmark_native_vs_legacy(
 
 
 async def abenchmark_native_vs_legacy(
-    program: str | ProgramSpec,
+    program: str | ProgramSpec | ComparedProgram,
     test_data: Iterable[object],
     *,
     lm: LMSettings | None = None,
@@ -115,7 +115,8 @@ async def abenchmark_native_vs_legacy(
     """Run a program on both engines with the same data and model, and say how they compare.
 
     Args:
-        program: the import path of a program, a factory or a `ProgramSpec`; a signature, with ``module``; or a spec.
+        program: the import path of a program, a factory or a `ProgramSpec`; a signature, with ``module``; a spec; or
+            what `compared_program` made of one of these.
         test_data: mappings or examples, see `comparison_data`. What they expect is compared too, where they do.
         lm: the model of both engines. A cache would answer for the second: ``cache=False`` is used whatever it says. With
             ``local`` it may be left out; without either, each engine uses what the program itself brings.
@@ -262,7 +263,9 @@ class _Run:
     async def _pair(self, time: int, row: Row) -> None:
         # Whoever comes second finds the provider's connection and its cache of prompts warmed by the first.
         order = ENGINES if (row.number + time) % 2 else ENGINES[::-1]
-        answers = {engine: await self._engines.ask(engine, row.inputs, self._within) for engine in order}
+        answers: dict[Engine, Answered] = {}
+        for engine in order:
+            answers[engine] = await self._engines.ask(engine, row.inputs, self._within)
         pair = _Pair(answers)
         native, legacy = (answers[engine].prediction for engine in ENGINES)
         if native is not None and legacy is not None:

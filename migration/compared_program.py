@@ -42,7 +42,7 @@ class ComparedProgram:
 
 
 def compared_program(
-    program: str | ProgramSpec,
+    program: str | ProgramSpec | ComparedProgram,
     *,
     module: Literal["Predict", "ChainOfThought"] = "Predict",
     state: Mapping[str, object] | None = None,
@@ -51,6 +51,8 @@ def compared_program(
 
     Raises ProgramNotFound for what cannot be imported or is no program, NotComparable for one that has one side.
     """
+    if isinstance(program, ComparedProgram):
+        return program
     if isinstance(program, ProgramSpec):
         if state is not None:
             raise NotComparable("a ProgramSpec has its state already: state= goes with an import path or a signature")
@@ -75,13 +77,15 @@ def _imported(path: str, state: Mapping[str, object] | None) -> ProgramSpec:
     if not colon or not module_name or not attribute:
         raise ProgramNotFound(path, "it is no import path")
     try:
-        found: object = getattr(native_copy(module_name), attribute)
+        imported = native_copy(module_name)
     except KeyboardInterrupt:
         raise
-    except AttributeError as error:
-        raise ProgramNotFound(path, f"there is no `{attribute}` in it ({error})") from error
     except BaseException as error:  # a module may raise anything, SystemExit included
         raise ProgramNotFound(path, f"it cannot be imported ({type(error).__name__}: {error})") from error
+    try:
+        found: object = getattr(imported, attribute)
+    except AttributeError as error:
+        raise ProgramNotFound(path, f"there is no `{attribute}` in it") from error
     if isinstance(found, ProgramSpec):
         if state is not None:
             raise NotComparable(f"{path} is a ProgramSpec and has its state already")

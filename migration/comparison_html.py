@@ -118,6 +118,8 @@ def _engines(report: ComparisonReport) -> str:
         ("tokens out", _tokens(native, "completion_tokens"), _tokens(legacy, "completion_tokens")),
         ("memory", *memory_texts(report)),
     ]
+    if report.memory.warden_rss is not None:
+        rows.append(("", "", f"and {_megabytes(report.memory.warden_rss)} RSS that they are forked from"))
     body = "".join(f'<tr><td>{a}</td><td class="n">{escape(b)}</td><td class="n">{escape(c)}</td></tr>' for a, b, c in rows)
     return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
 
@@ -130,14 +132,15 @@ def seconds_text(value: float | None) -> str:
 
 
 def memory_texts(report: ComparisonReport) -> tuple[str, str]:
-    """Native: what this process grew by. Legacy: the workers' PSS and RSS, and what they are forked from."""
+    """Native: what this process grew by. Legacy: the workers' own, by PSS where the system tells it."""
     memory = report.memory
-    native = "-" if memory.native_delta is None else f"{_megabytes(memory.native_delta)} more in this process"
+    native = "-" if memory.native_delta is None else f"{_megabytes(memory.native_delta)} more here"
     if memory.worker_rss is None:
         return native, "-"
-    pss = "" if memory.worker_pss is None else f"{_megabytes(memory.worker_pss)} PSS, "
-    warden = "" if memory.warden_rss is None else f", warden {_megabytes(memory.warden_rss)} RSS"
-    return native, f"{memory.workers} workers: {pss}{_megabytes(memory.worker_rss)} RSS{warden}"
+    many = "1 worker" if memory.workers == 1 else f"{memory.workers} workers"
+    if memory.worker_pss is None:
+        return native, f"{_megabytes(memory.worker_rss)} RSS in {many}"
+    return native, f"{_megabytes(memory.worker_pss)} PSS in {many}"
 
 
 def _megabytes(size: int) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, final
+from typing import Annotated, Any, Final, Literal, cast, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -56,10 +56,10 @@ def parse_request(line: bytes) -> ControlRequest:
         raise BadRequest("malformed", f"a line of JSON is expected ({type(error).__name__})") from error
     if not isinstance(said, dict):
         raise BadRequest("malformed", "a line holds one JSON object")
-    asked: dict[str, Any] = said
+    asked = cast("dict[str, Any]", said)
     id = asked.get("id")
     known = id if isinstance(id, int | str) and not isinstance(id, bool) else None
-    version = asked.get("v")
+    version: object = asked.get("v")
     if version != VERSION or isinstance(version, bool):
         message = f"this application speaks version {VERSION} of the protocol, not {_short(version)}: use its own dspex"
         raise BadRequest("version", message, id=known)
