@@ -40,24 +40,61 @@ if TYPE_CHECKING:
 @click.option("--model", metavar="NAME", help="The model that both engines ask: openai/gpt-4o-mini.")
 @click.option("--api-base", metavar="URL", help="Where it is served, if not at its provider's address.")
 @click.option(
-    "--local", is_flag=False, flag_value="", metavar="[FILE]", help="A model on this machine instead: a GGUF file, or the default one."
+    "--local",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="A model on this machine instead: a GGUF file, or the default one.",
 )
-@click.option("--option", "options", multiple=True, metavar="NAME=JSON", help="A setting of the model: temperature=0, max_tokens=200.")
 @click.option(
-    "--module", type=click.Choice(["Predict", "ChainOfThought"]), default="Predict", show_default=True, help="Around a signature."
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=JSON",
+    help="A setting of the model: temperature=0, max_tokens=200.",
+)
+@click.option(
+    "--module",
+    type=click.Choice(["Predict", "ChainOfThought"]),
+    default="Predict",
+    show_default=True,
+    help="Around a signature.",
 )
 @click.option("--state", metavar="FILE", type=click.Path(), help="Load what program.save wrote, on both engines.")
-@click.option("--metric", metavar="PATH", help="module:function (legacy, native) -> 0 to 1, or a dict of these; may be async.")
-@click.option("--tolerance", type=click.FloatRange(min=0), default=1e-6, show_default=True, help="By which numbers may differ, relatively.")
-@click.option("--ignore", multiple=True, default=("reasoning",), show_default=True, metavar="FIELD", help="An output that may differ.")
+@click.option(
+    "--metric", metavar="PATH", help="module:function (legacy, native) -> 0 to 1, or a dict of these; may be async."
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=1e-6,
+    show_default=True,
+    help="By which numbers may differ, relatively.",
+)
+@click.option(
+    "--ignore",
+    multiple=True,
+    default=("reasoning",),
+    show_default=True,
+    metavar="FIELD",
+    help="An output that may differ.",
+)
 @click.option("--inputs", metavar="A,B", help="The columns that are inputs, where the program does not say.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N rows only.")
 @click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Ask each row so often.")
-@click.option("--concurrency", type=click.IntRange(min=1), default=1, show_default=True, help="Rows at a time, and workers.")
+@click.option(
+    "--concurrency", type=click.IntRange(min=1), default=1, show_default=True, help="Rows at a time, and workers."
+)
 @click.option("--within", type=float, default=60.0, show_default=True, metavar="SECONDS", help="For one question.")
-@click.option("--python", default=sys.executable, metavar="PATH", help="The interpreter of the workers, with its own dspy.")
-@click.option("--min-parity", type=click.FloatRange(0, 1), metavar="BOUND", help="Exit with 1 if the lower bound is under it.")
-@click.option("--confidence", type=click.FloatRange(0.5, 0.999), default=0.95, show_default=True, help="Of the intervals.")
+@click.option(
+    "--python", default=sys.executable, metavar="PATH", help="The interpreter of the workers, with its own dspy."
+)
+@click.option(
+    "--min-parity", type=click.FloatRange(0, 1), metavar="BOUND", help="Exit with 1 if the lower bound is under it."
+)
+@click.option(
+    "--confidence", type=click.FloatRange(0.5, 0.999), default=0.95, show_default=True, help="Of the intervals."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON (schema in docs/cli.md).")
 @click.option("--html", metavar="FILE", type=click.Path(dir_okay=False), help="Also write it as one page with plots.")
 def compare(
@@ -168,7 +205,8 @@ def compare(
         _show(report)
     under = min_parity is not None and not report.is_at_least(min_parity)
     if under:
-        text = f"parity is under the bound: at least {report.parity.low:.1%} with {confidence:.0%} confidence, not {min_parity:.1%}"
+        found = f"at least {report.parity.low:.1%} with {confidence:.0%} confidence"
+        text = f"parity is under the bound: {found}, not {min_parity:.1%}"
         click.echo(text, err=True)
     sys.exit(FOUND if under else 0)
 
@@ -281,7 +319,9 @@ def _show_engines(screen: Console, report: ComparisonReport) -> None:
 def _tokens(figures: EngineFigures) -> str:
     if not figures.tokens:
         return "-"
-    counts = [sum(each.get(name, 0) for each in figures.tokens.values()) for name in ("prompt_tokens", "completion_tokens")]
+    counts = [
+        sum(each.get(name, 0) for each in figures.tokens.values()) for name in ("prompt_tokens", "completion_tokens")
+    ]
     return ", ".join(str(round(count)) for count in counts)
 
 
@@ -302,7 +342,9 @@ def _show_differences(screen: Console, report: ComparisonReport) -> None:
         return
     screen.print()
     shown = report.differences[:5]
-    screen.print(Text(f"{report.different} rows differ" + (f", the first {len(shown)}:" if report.different > 5 else ":")))
+    screen.print(
+        Text(f"{report.different} rows differ" + (f", the first {len(shown)}:" if report.different > 5 else ":"))
+    )
     for each in shown:
         screen.print(Text.assemble(("  row ", "dim"), str(each.row), f"  score {each.score:.2f}"))
         for engine, answer in (("native", each.native), ("legacy", each.legacy)):

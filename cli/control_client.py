@@ -101,9 +101,13 @@ def ask(path: str, do: str, **arguments: object) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise Unusable(f"there is no socket {path}: is the application running? (`dspex run APP`)") from error
     except ConnectionRefusedError as error:
-        raise Unusable(f"{path} is a leftover: its application is gone. Start it again; the file is then replaced") from error
+        raise Unusable(
+            f"{path} is a leftover: its application is gone. Start it again; the file is then replaced"
+        ) from error
     except TimeoutError as error:
-        raise Unusable(f"the application at {path} did not answer within {SECONDS:g} s; it may be busy or stopped") from error
+        raise Unusable(
+            f"the application at {path} did not answer within {SECONDS:g} s; it may be busy or stopped"
+        ) from error
     except OSError as error:
         raise Unusable(f"{path} cannot be asked: {error}") from error
     return _read(path, line)
@@ -111,7 +115,9 @@ def ask(path: str, do: str, **arguments: object) -> dict[str, Any]:
 
 def _read(path: str, line: bytes) -> dict[str, Any]:
     if not line:
-        raise Unusable(f"the application at {path} closed the connection: it is about to stop, or no application of dspex")
+        raise Unusable(
+            f"the application at {path} closed the connection: it is about to stop, or no application of dspex"
+        )
     try:
         said: Any = json.loads(line)
         if said["ok"]:

@@ -125,7 +125,12 @@ def change(changes: tuple[str, ...], reason: str | None, socket: str | None, as_
 
 
 @flags.command("history")
-@click.option("--journal", metavar="FILE", type=click.Path(), help="Read a journal (Dspex(journal=...)) instead: also what ran before.")
+@click.option(
+    "--journal",
+    metavar="FILE",
+    type=click.Path(),
+    help="Read a journal (Dspex(journal=...)) instead: also what ran before.",
+)
 @_socket
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def history(journal: str | None, socket: str | None, as_json: bool) -> None:

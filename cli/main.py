@@ -35,7 +35,9 @@ class _Loaded(NamedTuple):
 
 COMMANDS: Final = {
     "check": _Loaded(".check:check", "Say what of the dspy programs in PATHS runs on the native engine."),
-    "compare": _Loaded(".compare:compare", "Run PROGRAM on both engines with the same data: parity, latency, calls, memory."),
+    "compare": _Loaded(
+        ".compare:compare", "Run PROGRAM on both engines with the same data: parity, latency, calls, memory."
+    ),
     "convert": _Loaded(".convert:convert", "Change the imports of dspy in PATHS to those of the native engine."),
     "doctor": _Loaded(".doctor:doctor", "Check this machine, and say what to do about what is missing."),
     "flags": _Loaded(".flags:flags", "Read and change the flags of a running application, on record."),

@@ -33,14 +33,25 @@ _READY: Final = 120.0
 @click.argument("app")
 @click.argument("inputs", nargs=-1)
 @click.option("--ask", metavar="PROGRAM", help="Ask one program with INPUTS, print its answer, and end.")
-@click.option("--engine", type=click.Choice(["native", "legacy"]), help="With --ask: by this engine, whatever the flags say.")
-@click.option("--within", type=float, default=60.0, show_default=True, metavar="SECONDS", help="With --ask: how long at most.")
 @click.option(
-    "--drain", type=float, default=60.0, show_default=True, metavar="SECONDS", help="How long requests under way may take."
+    "--engine", type=click.Choice(["native", "legacy"]), help="With --ask: by this engine, whatever the flags say."
+)
+@click.option(
+    "--within", type=float, default=60.0, show_default=True, metavar="SECONDS", help="With --ask: how long at most."
+)
+@click.option(
+    "--drain",
+    type=float,
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long requests under way may take.",
 )
 @click.option("--socket", metavar="PATH", help="Where the control socket is, if the app does not say.")
 @click.option("--no-socket", is_flag=True, help="Without control socket.")
-@click.option("--loop", type=click.Choice(["asyncio", "trio"]), default="asyncio", show_default=True, help="The event loop.")
+@click.option(
+    "--loop", type=click.Choice(["asyncio", "trio"]), default="asyncio", show_default=True, help="The event loop."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: what happens, or the answer of --ask.")
 def run(
     app: str,
@@ -82,7 +93,9 @@ def run(
     if inputs and ask is None:
         raise click.UsageError(f"{inputs[0]!r} is an input, of which program? Give --ask PROGRAM")
     if ask is None and engine is not None:
-        raise click.UsageError("--engine goes with --ask; for all requests it is a flag: `dspex flags set mode.qa=legacy`")
+        raise click.UsageError(
+            "--engine goes with --ask; for all requests it is a flag: `dspex flags set mode.qa=legacy`"
+        )
     if socket is not None and no_socket:
         raise click.UsageError("--socket and --no-socket: give one of them")
     given = _inputs(inputs)
@@ -137,7 +150,9 @@ def _app(path: ImportPath) -> Dspex:
         except Exception as error:  # whatever making it raises
             raise Unusable(f"{path}() failed ({type(error).__name__}: {error})") from error
     if not isinstance(found, Dspex):
-        raise Unusable(f"{path} is a {type(found).__name__}: name a dspex.Dspex, or a function without arguments that makes one")
+        raise Unusable(
+            f"{path} is a {type(found).__name__}: name a dspex.Dspex, or a function without arguments that makes one"
+        )
     return found
 
 
@@ -215,7 +230,11 @@ async def _serve(app: Dspex, name: str, drain: float, as_json: bool) -> int:
                 text = f"{first}: draining {app.under_way} requests, {drain:g} s at most; a second signal stops at once"
                 tell("draining", text, signal=first, under_way=app.under_way)
             cut_off = await _drained(app, signals, drain)
-    tell("stopped", f"stopped, {cut_off} requests cut off" if cut_off else "stopped, nothing was cut off", cut_off=cut_off)
+    tell(
+        "stopped",
+        f"stopped, {cut_off} requests cut off" if cut_off else "stopped, nothing was cut off",
+        cut_off=cut_off,
+    )
     return cut_off
 
 

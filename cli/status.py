@@ -22,8 +22,12 @@ Told = Mapping[str, Any]
 @click.command()
 @click.option("--socket", metavar="PATH", help="Its control socket, where several applications run.")
 @click.option("--watch", is_flag=True, help="Look again, until Ctrl-C; on a terminal in place.")
-@click.option("--interval", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds between two looks.")
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (schema in docs/cli.md); with --watch one a line.")
+@click.option(
+    "--interval", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds between two looks."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the answer as JSON (schema in docs/cli.md); with --watch one a line."
+)
 def status(socket: str | None, watch: bool, interval: float, as_json: bool) -> None:
     """Show what a running application does: its supervision tree, pools, flags, and rates.
 
@@ -88,7 +92,16 @@ def _shown(told: Told) -> Group:
         (app["phase"], f"bold {colour}"),
         f"  process {app['pid']}, up {_duration(app['uptime_s'])}, {app['under_way']} requests under way",
     )
-    parts: list[Any] = [head, Text(), _rates(told), Text(), *_pools(told["pools"]), _flags(told["flags"]), Text(), _tree(told)]
+    parts: list[Any] = [
+        head,
+        Text(),
+        _rates(told),
+        Text(),
+        *_pools(told["pools"]),
+        _flags(told["flags"]),
+        Text(),
+        _tree(told),
+    ]
     return Group(*parts)
 
 
@@ -144,7 +157,9 @@ def _pools(pools: Sequence[Told]) -> list[Any]:
                 )
             )
         if pool["open_circuits"]:
-            lines.append(Text(f"  not given to workers for a while (they crashed): {', '.join(pool['open_circuits'])}", "red"))
+            lines.append(
+                Text(f"  not given to workers for a while (they crashed): {', '.join(pool['open_circuits'])}", "red")
+            )
         lines.append(Text())
     return lines
 

@@ -14,7 +14,16 @@ from typing import Any, Final, cast, final
 from ..engine import LM, BaseCallback, Prediction, context, settings
 from ..engine.actors import ProgramActor
 from ..engine.lm.local import LocalModel, LocalModelError, LocalModelSpec
-from ..legacy import LegacyError, LegacyPool, LegacyResult, LMSettings, MissingLegacy, PoolOptions, RemoteError, start_legacy_pool
+from ..legacy import (
+    LegacyError,
+    LegacyPool,
+    LegacyResult,
+    LMSettings,
+    MissingLegacy,
+    PoolOptions,
+    RemoteError,
+    start_legacy_pool,
+)
 from ..router import Engine
 from ..runtime import CallTimeout, NamedRef, Ref, Runtime, StartFailed, open_runtime
 from .compared_program import ComparedProgram
@@ -69,7 +78,12 @@ class BothEngines:
     """Made by `open_both`."""
 
     def __init__(
-        self, rt: Runtime, native: Ref[MeasuredProgram], pool: NamedRef[LegacyPool], program: str, rss_before: int | None
+        self,
+        rt: Runtime,
+        native: Ref[MeasuredProgram],
+        pool: NamedRef[LegacyPool],
+        program: str,
+        rss_before: int | None,
     ) -> None:
         self._rt = rt
         self._native = native
@@ -143,7 +157,9 @@ async def open_both(
             native = await rt.start(actor)
         except (StartFailed, ImportError, ValueError) as error:
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-            raise EngineNotStarted("native", cause, "check model, key and extras by: dspex doctor --model ...") from error
+            raise EngineNotStarted(
+                "native", cause, "check model, key and extras by: dspex doctor --model ..."
+            ) from error
         options = pool or PoolOptions({"program": legacy}, workers=concurrency)
         options = _with_program(options, program, lm)
         try:

@@ -330,7 +330,8 @@ class _Tally:
         names = dict.fromkeys(name for row in by_row for scores in row if scores is not None for name in scores.fields)
         return {
             name: self._interval(
-                [scores.fields[name] for scores in row if scores is not None and name in scores.fields] for row in by_row
+                [scores.fields[name] for scores in row if scores is not None and name in scores.fields]
+                for row in by_row
             )
             for name in names
         }

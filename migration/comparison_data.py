@@ -96,7 +96,9 @@ def _row(number: int, item: object, program: ComparedProgram, inputs: Sequence[s
     missing = [name for name in program.needed if name not in asked]
     if missing:
         has = ", ".join(map(str, asked)) or "no inputs"
-        raise ValueError(f"lacks {', '.join(missing)} (it has {has}); name the columns that are inputs with inputs=, or --inputs")
+        raise ValueError(
+            f"lacks {', '.join(missing)} (it has {has}); name the columns that are inputs with inputs=, or --inputs"
+        )
     unknown = [] if program.inputs is None else [name for name in asked if name not in program.inputs]
     if unknown:
         raise ValueError(f"has inputs that the program does not take: {', '.join(unknown)}")

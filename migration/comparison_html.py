@@ -37,7 +37,7 @@ def to_html(report: ComparisonReport) -> str:
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'">',
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{escape(title)}</h1>",
@@ -57,7 +57,8 @@ def to_html(report: ComparisonReport) -> str:
 def _about(report: ComparisonReport) -> str:
     asked = f"{report.rows} rows" + (f", each {report.repeat} times" if report.repeat > 1 else "")
     versions = ", ".join(f"{name} {number}" for name, number in report.versions.items() if number)
-    return f"model {report.model or 'of the program'}; {asked}; {report.concurrency} at a time; {report.seconds:.1f} s; {versions}"
+    model = report.model or "of the program"
+    return f"model {model}; {asked}; {report.concurrency} at a time; {report.seconds:.1f} s; {versions}"
 
 
 # --- parity ---------------------------------------------------------------------------------------------------------------
@@ -120,7 +121,9 @@ def _engines(report: ComparisonReport) -> str:
     ]
     if report.memory.warden_rss is not None:
         rows.append(("", "", f"and {_megabytes(report.memory.warden_rss)} RSS that they are forked from"))
-    body = "".join(f'<tr><td>{a}</td><td class="n">{escape(b)}</td><td class="n">{escape(c)}</td></tr>' for a, b, c in rows)
+    body = "".join(
+        f'<tr><td>{a}</td><td class="n">{escape(b)}</td><td class="n">{escape(c)}</td></tr>' for a, b, c in rows
+    )
     return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
 
 
@@ -166,7 +169,9 @@ def _latency_plot(report: ComparisonReport) -> str:
         x, y = left + width * tick / 4, 10 + height * (1 - tick / 4)
         marks.append(_line(left, y, left + width, y, "var(--line)"))
         marks.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{25 * tick} %</text>')
-        marks.append(f'<text x="{x:.1f}" y="{height + 28:.1f}" text-anchor="middle">{seconds_text(longest * tick / 4)}</text>')
+        marks.append(
+            f'<text x="{x:.1f}" y="{height + 28:.1f}" text-anchor="middle">{seconds_text(longest * tick / 4)}</text>'
+        )
     for number, engine in enumerate(ENGINES):
         ordered = sorted(report.engines[engine].latencies_s)
         points = [f"{left:.1f},{10 + height:.1f}"]

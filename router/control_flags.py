@@ -15,7 +15,16 @@ from .errors import BadFlags
 from .features import near
 from .flags import PER_PROGRAM, Flags
 
-_BOOLS: Final = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_BOOLS: Final = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
 
 
 def changes_of(flags: Flags, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -91,4 +100,8 @@ def _without(flags: Flags, changes: dict[str, Any], flag: str, program: str) -> 
 
 def _unknown(flag: str, known: Mapping[str, object]) -> str:
     meant = near(flag, known)
-    return f"there is no flag {flag!r}; " + (f"did you mean {meant[0]!r}? " if meant else "") + f"there are: {', '.join(known)}"
+    return (
+        f"there is no flag {flag!r}; "
+        + (f"did you mean {meant[0]!r}? " if meant else "")
+        + f"there are: {', '.join(known)}"
+    )

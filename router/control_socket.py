@@ -47,7 +47,9 @@ class ControlSocket:
         """
         where = Path(os.path.abspath(path))
         if not hasattr(socket, "SO_PEERCRED"):
-            raise ControlUnavailable(where, "this system does not tell who connects (no SO_PEERCRED); run without control=")
+            raise ControlUnavailable(
+                where, "this system does not tell who connects (no SO_PEERCRED); run without control="
+            )
         if len(os.fsencode(where)) > _LONGEST:
             raise ControlUnavailable(where, f"a socket's path has at most {_LONGEST} bytes; name a shorter one")
         try:
@@ -87,7 +89,9 @@ class ControlSocket:
 
 def peer_of(connection: socket.socket) -> tuple[int, int]:
     """The process id and user id of who has connected, from the kernel. Raises OSError."""
-    pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    pid, uid, _ = struct.unpack(
+        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    )
     return pid, uid
 
 
@@ -106,7 +110,9 @@ def _own_folder(path: Path) -> None:
     if found.st_uid != os.geteuid():
         raise ControlUnavailable(path, f"{folder} belongs to user {found.st_uid}: name a folder of your own")
     if stat.S_IMODE(found.st_mode) & 0o077:
-        raise ControlUnavailable(path, f"others may enter {folder}: chmod 700 {folder}, or name a folder that is yours alone")
+        raise ControlUnavailable(
+            path, f"others may enter {folder}: chmod 700 {folder}, or name a folder that is yours alone"
+        )
 
 
 def _locked(path: Path) -> int:
