@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -348,18 +349,18 @@ async def test_another_user_is_refused_even_if_the_files_let_him_in(tmp_path: Pa
         "s.settimeout(30); s.connect(sys.argv[1]); "
         "print(s.makefile().readline())"
     )
-    folder = Path("/tmp", f"dspex-test-{os.getpid()}")
-    async with opened(folder) as (app, path):
+    folder = await beside(tempfile.mkdtemp, dir="/tmp")  # where others may go
+    async with opened(Path(folder)) as (app, path):
         events: list[Event] = []
         app.runtime.events.subscribe(events.append, prefix="router.control.refused")
-        folder.chmod(0o755)
+        os.chmod(folder, 0o755)
         os.chmod(path, 0o666)
         done = await beside(
             subprocess.run, [sys.executable, "-c", script, path], capture_output=True, text=True, timeout=60
         )
         assert '"forbidden"' in done.stdout, done.stderr
         assert [(event.name, event.data["uid"]) for event in events] == [("router.control.refused", 65534)]
-    folder.rmdir()
+    os.rmdir(folder)
 
 
 async def test_the_socket_can_be_named_before_the_app_is_open_and_not_after(tmp_path: Path) -> None:
