@@ -138,7 +138,7 @@ def compare(
     \b
     Exit status:
       0   compared (and not under --min-parity)
-      1   the parity's lower bound is under --min-parity
+      1   the parity's lower bound is under --min-parity, or nothing was answered
       2   wrong command line, no such program or data, or an engine that cannot start
 
     \b
@@ -192,7 +192,7 @@ def compare(
                 pool=pool,
                 progress=told,
             )
-    except (MigrationError, MissingLegacy, MissingExtra) as error:
+    except (MigrationError, MissingLegacy, MissingExtra, FileNotFoundError) as error:
         raise Unusable(str(error)) from error
     if html is not None:
         try:
@@ -203,6 +203,9 @@ def compare(
         click.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:
         _show(report)
+    if report.parity.mean is None:
+        click.echo("nothing was answered, on neither engine: the errors say why", err=True)
+        sys.exit(FOUND)
     under = min_parity is not None and not report.is_at_least(min_parity)
     if under:
         found = f"at least {report.parity.low:.1%} with {confidence:.0%} confidence"

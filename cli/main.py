@@ -36,14 +36,20 @@ class _Loaded(NamedTuple):
 COMMANDS: Final = {
     "check": _Loaded(".check:check", "Say what of the dspy programs in PATHS runs on the native engine."),
     "compare": _Loaded(
-        ".compare:compare", "Run PROGRAM on both engines with the same data: parity, latency, calls, memory."
+        ".compare:compare",
+        "Run PROGRAM on both engines with the same data and the same model, and say how they compare.",
     ),
     "convert": _Loaded(".convert:convert", "Change the imports of dspy in PATHS to those of the native engine."),
-    "doctor": _Loaded(".doctor:doctor", "Check this machine, and say what to do about what is missing."),
-    "flags": _Loaded(".flags:flags", "Read and change the flags of a running application, on record."),
-    "plan": _Loaded(".plan:plan", "Say in which order to move the dspy programs in PATHS."),
+    "doctor": _Loaded(
+        ".doctor:doctor",
+        "Check this machine: Python, extras, dspy in a worker, kernel features, limits, the model's endpoint.",
+    ),
+    "flags": _Loaded(".flags:flags", "Read and change the flags of a running application."),
+    "plan": _Loaded(".plan:plan", "Say in which order to move the dspy programs in PATHS to the native engine."),
     "run": _Loaded(".run:run", "Keep the application APP open until a signal drains it."),
-    "status": _Loaded(".status:status", "Show what a running application does: tree, pools, flags, rates."),
+    "status": _Loaded(
+        ".status:status", "Show what a running application does: its supervision tree, pools, flags, and rates."
+    ),
 }
 
 

@@ -100,6 +100,8 @@ def _both(spec: ProgramSpec, shown: str) -> ComparedProgram:
     made = spec.native()
     needed = required_inputs(made)
     inputs, outputs, types = _fields(made)
+    if outputs == ():
+        raise NotComparable(f"{shown!r} has no outputs to compare: name them after the arrow")
     return ComparedProgram(spec, shown, needed, inputs, outputs, types, _folders(spec))
 
 
