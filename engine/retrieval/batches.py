@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
-from anyio.lowlevel import EventLoopToken, checkpoint, current_token
+from anyio.lowlevel import checkpoint, current_token
 
 __all__ = ["Batches"]
 
@@ -51,14 +51,14 @@ class Batches(Generic[Q, A]):
         """`together` answers a list of at most `limit` questions, in their order."""
         self._together = together
         self._limit = limit
-        self._lines: WeakKeyDictionary[EventLoopToken, _Line[Q, A]] = WeakKeyDictionary()
+        self._lines: WeakKeyDictionary[object, _Line[Q, A]] = WeakKeyDictionary()
 
     async def ask(self, question: Q) -> A:
         """The answer to one question. An error of the batch is raised at all who are in it.
 
         Cancelled: the others are not: what was under way for this one is asked anew for them.
         """
-        line = self._lines.setdefault(current_token(), _Line())
+        line = self._lines.setdefault(current_token().native_token, _Line())
         mine: _Asked[Q, A] = _Asked(question)
         line.waiting.append(mine)
         if line.busy:

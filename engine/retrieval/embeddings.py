@@ -22,14 +22,13 @@ from . import approximate
 from .batches import Batches
 from .errors import IndexMismatch
 from .saved import load, save
-from .vectors import nearest, normalized, numpy_for, products, rows_of
+from .vectors import AT_ONCE, normalized, numpy_for, rows_of, search
 
 if TYPE_CHECKING:
     from .vectors import Vectors
 
 __all__ = ["Embeddings", "EmbeddingsWithScores"]
 
-_AT_ONCE = 1_000_000  # numbers in the matrix: up to there a search takes less than a thread's start
 _CANDIDATES = 10  # times k
 
 
@@ -146,18 +145,18 @@ class Embeddings:
                 f"The embedder makes vectors of {asked.shape[1]} numbers, and the index was made with {rows.shape[1]}: use "
                 "the embedder that made it, or embed the corpus anew."
             )
-        if rows.size <= _AT_ONCE:
+        if rows.size <= AT_ONCE:
             return self._nearest(rows, asked)
         return await in_thread(self._nearest, rows, asked)
 
     def _nearest(self, rows: Vectors, asked: Vectors) -> list[tuple[list[int], list[float]]]:
+        if self.index is None:
+            return [(top.tolist(), scores.tolist()) for top, scores in search(rows, asked, [self.k] * len(asked))]
         found: list[tuple[list[int], list[float]]] = []
         for query in asked:
-            places = None if self.index is None else approximate.candidates(self.index, query, self.k * _CANDIDATES)
-            candidates = rows if places is None else rows[places]
-            scores = products(candidates, query) if candidates.size <= _AT_ONCE else candidates @ query
-            top = nearest(scores, self.k)
-            found.append(((top if places is None else places[top]).tolist(), scores[top].tolist()))
+            places = approximate.candidates(self.index, query, self.k * _CANDIDATES)
+            [(top, scores)] = search(rows[places], query.reshape(1, -1), [self.k])
+            found.append((places[top].tolist(), scores.tolist()))
         return found
 
     def save(self, path: str | PathLike[str]) -> None:

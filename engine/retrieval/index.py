@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar, final, get_args
 import anyio
 import anyio.to_thread
 
-from ...runtime import Actor, Reason, Ref, Refuse
+from ...runtime import Actor, ExitSignal, Reason, Ref, Refuse, is_orderly
 from ..example import Prediction
 from ..off_loop import ask, in_thread
 from .batches import Batches
@@ -30,19 +30,19 @@ from .bm25 import Lexical, words
 from .errors import IndexMismatch
 from .fusion import reciprocal_rank_fusion
 from .rows import Rows
-from .store import Store
-from .vectors import nearest, normalized, rows_of
+from .store import Row, Store
+from .vectors import AT_ONCE, normalized, rows_of, search
 
 __all__ = ["By", "Hit", "IndexRetriever", "IndexStatistics", "PassageIndex"]
 
 By = Literal["meaning", "words", "both"]
 """meaning: vectors. words: BM25. both: the two rankings joined by reciprocal rank fusion."""
 
-_AT_ONCE = 1_000_000  # numbers in the matrix; see `embeddings.py`
 _DEEPER = 4  # times k, the part of each ranking that is joined
 _NO_METADATA: Mapping[str, Any] = {}
 
 T = TypeVar("T")
+_Found = list[tuple[Row, float]]
 
 
 @final
@@ -81,6 +81,8 @@ class PassageIndex(Actor):
     next search. What fails in one request is raised at its caller; the actor goes on. A file that cannot be opened, or
     was made by another embedder, fails the start.
     """
+
+    trap_exit = True  # a supervisor's shutdown lets it close the file
 
     def __init__(
         self,
@@ -122,7 +124,7 @@ class PassageIndex(Actor):
         self._indexing = anyio.Lock()
         self._rows = Rows()
         self._lexical: tuple[Rows, int, Lexical] | None = None
-        self._queries: Batches[str, Any] = Batches(self._embedded)
+        self._queries: Batches[tuple[str, int], _Found] = Batches(self._nearest)
         model = getattr(self._embedder, "model", None)
         name = model if isinstance(model, str) else None
         self._store = await anyio.to_thread.run_sync(lambda: Store(self._path, embedder=name))
@@ -134,6 +136,14 @@ class PassageIndex(Actor):
         aclose = getattr(self._embedder, "aclose", None)
         if inspect.iscoroutinefunction(aclose):
             await aclose()
+
+    async def handle_info(self, message: object) -> None:
+        """A linked process that ends abnormally ends this actor too, as if it did not trap exits."""
+        if isinstance(message, ExitSignal):
+            if not is_orderly(message.reason):
+                self.stop(message.reason)
+            return
+        await super().handle_info(message)
 
     # --- messages -----------------------------------------------------------------------------------------------
 
@@ -191,23 +201,20 @@ class PassageIndex(Actor):
             way = self._by if by is None else _check_by(by)
             count = self._k if k is None else k
             await self._look()
-            rows = self._rows
             self._searches += 1
             if way == "meaning":
-                found = await self._by_meaning(rows, query, count)
+                found = await self._queries.ask((query, count))
             elif way == "words":
-                found = await self._by_words(rows, query, count)
+                found = await self._by_words(query, count)
             else:
                 depth = count * _DEEPER
-                rankings = [await self._by_meaning(rows, query, depth), await self._by_words(rows, query, depth)]
-                found = reciprocal_rank_fusion([[place for place, _ in ranking] for ranking in rankings])[:count]
+                rankings = [await self._queries.ask((query, depth)), await self._by_words(query, depth)]
+                by_id = {row.id: row for ranking in rankings for row, _ in ranking}
+                joined = reciprocal_rank_fusion([[row.id for row, _ in ranking] for ranking in rankings])[:count]
+                found = [(by_id[id], score) for id, score in joined]
         except Exception as error:
             raise Refuse(error) from error
-        hits: list[Hit] = []
-        for place, score in found:
-            row = rows.all[place]
-            hits.append(Hit(row.id, row.key, row.passage, score, row.metadata))
-        return hits
+        return [Hit(row.id, row.key, row.passage, score, row.metadata) for row, score in found]
 
     def statistics(self) -> IndexStatistics:
         """What it holds and has done."""
@@ -230,25 +237,31 @@ class PassageIndex(Actor):
     async def _embedded(self, texts: Sequence[str]) -> Any:
         return normalized(rows_of(await ask(self._embedder, list(texts)), len(texts)))
 
-    async def _by_meaning(self, rows: Rows, query: str, count: int) -> list[tuple[int, float]]:
+    async def _nearest(self, questions: list[tuple[str, int]]) -> list[_Found]:
+        """For several searches by meaning at once."""
+        if not self._rows.all:
+            return [[] for _ in questions]
+        asked = (await self._embedded([query for query, _ in questions])).astype("<f4")
+        rows = self._rows  # as they are now: passages may have come or gone meanwhile
         if not rows.all:
-            return []
-        asked = (await self._queries.ask(query)).astype("<f4")
-        if len(asked) != rows.dimension:
+            return [[] for _ in questions]
+        if asked.shape[1] != rows.dimension:
             raise IndexMismatch(
-                f"The embedder makes vectors of {len(asked)} numbers, and the index holds {rows.dimension}: use the one it "
-                "was made with, or embed the passages into a new file."
+                f"The embedder makes vectors of {asked.shape[1]} numbers, and the index holds {rows.dimension}: use the one "
+                "it was made with, or embed the passages into a new file."
             )
-        matrix = rows.matrix()
+        matrix, counts = rows.matrix(), [count for _, count in questions]
+        found = (
+            search(matrix, asked, counts) if matrix.size <= AT_ONCE else await in_thread(search, matrix, asked, counts)
+        )
+        return [
+            [(rows.all[place], score) for place, score in zip(top.tolist(), scores.tolist(), strict=True)]
+            for top, scores in found
+        ]
 
-        def best() -> list[tuple[int, float]]:
-            scores = matrix @ asked
-            return [(int(place), float(scores[place])) for place in nearest(scores, count)]
-
-        return best() if matrix.size <= _AT_ONCE else await in_thread(best)
-
-    async def _by_words(self, rows: Rows, query: str, count: int) -> list[tuple[int, float]]:
+    async def _by_words(self, query: str, count: int) -> _Found:
         async with self._indexing:
+            rows = self._rows
             known = self._lexical
             size = len(rows.all)
             if known is None or known[0] is not rows or known[1] != size:
@@ -256,7 +269,7 @@ class PassageIndex(Actor):
                 made = await in_thread(lambda: Lexical(texts, self._tokenize, "lucene", 1.5, 0.75))
                 known = self._lexical = (rows, size, made)
         places, scores = await in_thread(known[2].best, query, count)
-        return list(zip(places, scores, strict=True))
+        return [(rows.all[place], score) for place, score in zip(places, scores, strict=True)]
 
     # --- the file -----------------------------------------------------------------------------------------------
 

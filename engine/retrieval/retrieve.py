@@ -34,8 +34,8 @@ class Retrieve(Parameter):
     def reset(self) -> None:
         """Nothing is learnt, so nothing is forgotten."""
 
-    def dump_state(self) -> dict[str, Any]:
-        """What a state file keeps: `k`."""
+    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
+        """What a state file keeps: `k`. (In dspy 3.4 a program with a `Retrieve` cannot be saved: this fails there.)"""
         return {"k": self.k}
 
     def load_state(self, state: dict[str, Any]) -> None:

@@ -83,6 +83,11 @@ class Store:
         """Close the file."""
         self._db.close()
 
+    def __del__(self) -> None:
+        # An actor that was killed could not.
+        if hasattr(self, "_db"):
+            self._db.close()
+
     def add(self, rows: Sequence[tuple[str | None, str, Mapping[str, Any], bytes]], dimension: int) -> list[int]:
         """Store passages (key, text, metadata, vector), all or none; returns their numbers. What has the key goes."""
         numbers: list[int] = []
