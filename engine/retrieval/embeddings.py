@@ -86,36 +86,36 @@ class Embeddings:
         self.corpus_embeddings: Vectors | None = None
         self.index: Any = None
         self._preparing: Batches[None, None] = Batches(self._prepare, limit=1_000_000)
-        self._batches: Batches[str, tuple[list[int], list[float]]] = Batches(self._search)
+        self._batches: Batches[tuple[str, int], tuple[list[int], list[float]]] = Batches(self._search)
 
-    def __call__(self, query: str) -> Prediction:
+    def __call__(self, query: str, k: int | None = None) -> Prediction:
         """`forward`."""
-        return self.forward(query)
+        return self.forward(query, k)
 
-    def forward(self, query: str) -> Prediction:
+    def forward(self, query: str, k: int | None = None) -> Prediction:
         """`acall` from synchronous code. Raises SyncInsideLoopError on a running event loop."""
-        return run_sync(self.aforward, query)
+        return run_sync(self.aforward, query, k)
 
-    async def acall(self, query: str) -> Prediction:
+    async def acall(self, query: str, k: int | None = None) -> Prediction:
         """`aforward`."""
-        return await self.aforward(query)
+        return await self.aforward(query, k)
 
-    async def aforward(self, query: str) -> Prediction:
-        """A Prediction with `passages` and `indices` (positions in the corpus), nearest first.
+    async def aforward(self, query: str, k: int | None = None) -> Prediction:
+        """A Prediction with `passages` and `indices` (positions in the corpus), nearest first; `k` of them if given.
 
         Raises:
             TypeError: the query is not a text.
             RetrievalError: the embedder returned something else than a row a text, or rows of another dimension.
             LMError: the embedder's model failed. Cancelled: other queries are not.
         """
-        passages, indices, _ = await self._found(query)
+        passages, indices, _ = await self._found(query, k)
         return Prediction(passages=passages, indices=indices)
 
-    async def _found(self, query: str) -> tuple[list[str], list[int], list[float]]:
+    async def _found(self, query: str, k: int | None) -> tuple[list[str], list[int], list[float]]:
         if not isinstance(query, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"a query is a text, not {type(query).__name__}")
         await self.prepare()
-        indices, scores = await self._batches.ask(query)
+        indices, scores = await self._batches.ask((query, self.k if k is None else k))
         return [self.corpus[index] for index in indices], indices, scores
 
     async def prepare(self) -> Self:
@@ -136,26 +136,27 @@ class Embeddings:
         rows = rows_of(await ask(self.embedder, texts), len(texts))
         return numpy_for("Embeddings").ascontiguousarray(normalized(rows) if self.normalize else rows)
 
-    async def _search(self, queries: list[str]) -> list[tuple[list[int], list[float]]]:
+    async def _search(self, questions: list[tuple[str, int]]) -> list[tuple[list[int], list[float]]]:
         rows = self.corpus_embeddings
         assert rows is not None
-        asked = await self._embedded(queries)
+        asked = await self._embedded([query for query, _ in questions])
+        counts = [k for _, k in questions]
         if asked.shape[1] != rows.shape[1]:
             raise IndexMismatch(
                 f"The embedder makes vectors of {asked.shape[1]} numbers, and the index was made with {rows.shape[1]}: use "
                 "the embedder that made it, or embed the corpus anew."
             )
         if rows.size <= AT_ONCE:
-            return self._nearest(rows, asked)
-        return await in_thread(self._nearest, rows, asked)
+            return self._nearest(rows, asked, counts)
+        return await in_thread(self._nearest, rows, asked, counts)
 
-    def _nearest(self, rows: Vectors, asked: Vectors) -> list[tuple[list[int], list[float]]]:
+    def _nearest(self, rows: Vectors, asked: Vectors, counts: list[int]) -> list[tuple[list[int], list[float]]]:
         if self.index is None:
-            return [(top.tolist(), scores.tolist()) for top, scores in search(rows, asked, [self.k] * len(asked))]
+            return [(top.tolist(), scores.tolist()) for top, scores in search(rows, asked, counts)]
         found: list[tuple[list[int], list[float]]] = []
-        for query in asked:
-            places = approximate.candidates(self.index, query, self.k * _CANDIDATES)
-            [(top, scores)] = search(rows[places], query.reshape(1, -1), [self.k])
+        for query, k in zip(asked, counts, strict=True):
+            places = approximate.candidates(self.index, query, k * _CANDIDATES)
+            [(top, scores)] = search(rows[places], query.reshape(1, -1), [k])
             found.append((places[top].tolist(), scores.tolist()))
         return found
 
@@ -198,9 +199,9 @@ class Embeddings:
 class EmbeddingsWithScores(Embeddings):
     """As `Embeddings`; the Prediction has `scores` too: cosines, or plain products without `normalize`."""
 
-    async def aforward(self, query: str) -> Prediction:
-        """A Prediction with `passages`, `indices` and `scores`, nearest first."""
-        passages, indices, scores = await self._found(query)
+    async def aforward(self, query: str, k: int | None = None) -> Prediction:
+        """A Prediction with `passages`, `indices` and `scores`, nearest first; `k` of them if given."""
+        passages, indices, scores = await self._found(query, k)
         return Prediction(passages=passages, indices=indices, scores=scores)
 
 

@@ -58,7 +58,8 @@ def test_what_dspy_saved_is_loaded_and_the_other_way_round(tmp_path: Path) -> No
 
 
 def test_an_approximate_index_is_built_above_the_threshold_and_its_file_goes_both_ways(tmp_path: Path) -> None:
-    pytest.importorskip("faiss", reason="the extra `retrieval` is not installed")
+    faiss = pytest.importorskip("faiss", reason="the extra `retrieval` is not installed")
+    faiss.omp_set_num_threads(1)  # its threads spin: on a busy machine they would train for half a minute
     rng = numpy.random.default_rng(3)
     vectors = rng.standard_normal((1200, 64)).astype("float32")
     corpus = [str(n) for n in range(len(vectors))]

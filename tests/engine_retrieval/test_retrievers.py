@@ -294,6 +294,8 @@ def test_fusion_gives_each_item_once_and_keeps_a_lone_ranking(rankings: list[lis
 async def test_retrieve_takes_a_retriever_as_its_model() -> None:
     with context(rm=BM25(CORPUS)):
         assert (await Retrieve(k=1).acall("capital")).passages == [CORPUS[3]]
+    with context(rm=Embeddings(CORPUS, embed)):
+        assert (await Retrieve(k=1).acall(CORPUS[1])).passages == [CORPUS[1]]
     with context(rm=lambda query, k: CORPUS[:k]):
         assert (await Retrieve(k=2).acall("anything")).passages == CORPUS[:2]
 
