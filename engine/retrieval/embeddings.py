@@ -88,19 +88,19 @@ class Embeddings:
         self._preparing: Batches[None, None] = Batches(self._prepare, limit=1_000_000)
         self._batches: Batches[tuple[str, int], tuple[list[int], list[float]]] = Batches(self._search)
 
-    def __call__(self, query: str, k: int | None = None) -> Prediction:
+    def __call__(self, query: str, *, k: int | None = None) -> Prediction:
         """`forward`."""
-        return self.forward(query, k)
+        return self.forward(query, k=k)
 
-    def forward(self, query: str, k: int | None = None) -> Prediction:
+    def forward(self, query: str, *, k: int | None = None) -> Prediction:
         """`acall` from synchronous code. Raises SyncInsideLoopError on a running event loop."""
-        return run_sync(self.aforward, query, k)
+        return run_sync(self.aforward, query, k=k)
 
-    async def acall(self, query: str, k: int | None = None) -> Prediction:
+    async def acall(self, query: str, *, k: int | None = None) -> Prediction:
         """`aforward`."""
-        return await self.aforward(query, k)
+        return await self.aforward(query, k=k)
 
-    async def aforward(self, query: str, k: int | None = None) -> Prediction:
+    async def aforward(self, query: str, *, k: int | None = None) -> Prediction:
         """A Prediction with `passages` and `indices` (positions in the corpus), nearest first; `k` of them if given.
 
         Raises:
@@ -199,7 +199,7 @@ class Embeddings:
 class EmbeddingsWithScores(Embeddings):
     """As `Embeddings`; the Prediction has `scores` too: cosines, or plain products without `normalize`."""
 
-    async def aforward(self, query: str, k: int | None = None) -> Prediction:
+    async def aforward(self, query: str, *, k: int | None = None) -> Prediction:
         """A Prediction with `passages`, `indices` and `scores`, nearest first; `k` of them if given."""
         passages, indices, scores = await self._found(query, k)
         return Prediction(passages=passages, indices=indices, scores=scores)
