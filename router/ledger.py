@@ -14,6 +14,7 @@ from typing import final
 from .flags import FlagChange, FlagStore, Mode
 from .outcomes import Observer, Outcome
 from .request import Engine
+from .requirement import Measured
 from .rollback import BY, RollbackPolicy, Verdict, Watch
 from .shadow import Comparison, Shadow
 from .statistics import ArmCounter, ArmStatistics
@@ -36,6 +37,11 @@ class Book:
         if counter is None:
             counter = self.arms[program, engine] = ArmCounter()
         return counter
+
+    def measured(self, program: str, engine: Engine, percentile: float) -> Measured:
+        """What is known of the last answers of one engine, for a ``Requirement``."""
+        counter = self.arms.get((program, engine))
+        return Measured(0) if counter is None else counter.measured(percentile)
 
     def statistics(self) -> dict[str, dict[Engine, ArmStatistics]]:
         """By program, then by engine."""

@@ -6,6 +6,8 @@ What it answers follows from what it is asked, so that a reply given to the wron
     "hold ..."       -> the same, but not before `release` is set; `arrived` says that the request is here
     "status 503"     -> that HTTP status
     "mumble ..."     -> a text in which no adapter finds a field
+
+Asked for the output `same`, it compares the inputs `first_answer` and `second_answer` without regard to case.
 """
 
 import json
@@ -68,7 +70,7 @@ class OpenAIServer:
             text = (
                 "I would rather not say."
                 if question.startswith("mumble")
-                else "\n\n".join(f"[[ ## {name} ## ]]\n{_value(name, question)}" for name in fields)
+                else "\n\n".join(f"[[ ## {name} ## ]]\n{_value(name, question, body)}" for name in fields)
             )
             payload = {
                 "id": "chatcmpl-1",
@@ -101,9 +103,15 @@ def _question(body: dict[str, Any]) -> str:
     return found.group(1) if found else ""
 
 
-def _value(field: str, question: str) -> str:
+def _value(field: str, question: str, body: dict[str, Any]) -> str:
+    if field == "same":
+        content = body["messages"][-1]["content"]
+        shown = re.findall(r"\[\[ ## (?:first|second)_answer ## \]\]\n(.*)", content)
+        return str(shown[0].lower() == shown[1].lower())
     if field == "names":
         return '{"1": "one", "2": "two"}'
     if field == "place":
         return '{"city": "Paris", "when": "2026-11-22", "tags": ["a", "b"]}'
+    if field == "mood":
+        return "good"
     return f"{field} to {question}"
