@@ -85,7 +85,7 @@ class TypedProgram(Generic[P, T]):
         ``legacy=False``: it runs natively only. Raises BadProgram, also for a signature that a worker cannot be told of.
         """
         spec = _spec(name, signature, module, state, idempotent, concurrency, legacy)
-        adapters = {field: _adapter(info.annotation) for field, info in signature.output_fields.items()}
+        to_values = _by_field({field: info.annotation for field, info in signature.output_fields.items()})
         inputs = tuple(signature.input_fields)
 
         def bind(*args: object, **kwargs: object) -> Mapping[str, object]:
@@ -95,8 +95,7 @@ class TypedProgram(Generic[P, T]):
             return kwargs
 
         def read(prediction: Prediction) -> S:
-            values = {field: adapter.validate_python(prediction[field]) for field, adapter in adapters.items()}
-            return cast(S, Prediction(**values))
+            return cast(S, Prediction(**to_values(prediction)))
 
         return TypedProgram(spec, bind, read)
 
@@ -133,7 +132,7 @@ def typed_program(
                 raise BadProgram(called, f"{field!r} is an input and an output")
             fields[field] = (annotation, engine.OutputField())
         signature = engine.make_signature(fields, inspect.getdoc(function), signature_name=called)
-        adapter: TypeAdapter[T] = _adapter(returned)
+        to_type = _reader(returned, outputs)
 
         def bind(*args: P.args, **kwargs: P.kwargs) -> Mapping[str, object]:
             bound = given.bind(*args, **kwargs)
@@ -141,9 +140,7 @@ def typed_program(
             return bound.arguments
 
         def read(prediction: Prediction) -> T:
-            if outputs is None:
-                return adapter.validate_python(prediction["answer"])
-            return adapter.validate_python({field: prediction[field] for field in outputs})
+            return to_type({field: prediction[field] for field in outputs or ("answer",)})
 
         spec = _spec(called, signature, module, state, idempotent, concurrency, legacy)
         return TypedProgram(spec, bind, read)
@@ -151,8 +148,19 @@ def typed_program(
     return decorate
 
 
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(annotation)
+def _reader(returned: Any, outputs: Mapping[str, Any] | None) -> Callable[[Mapping[str, Any]], Any]:
+    """Makes outputs by name into the type that a function says it returns."""
+    if typing.is_typeddict(returned):  # pydantic takes those of `typing` from Python 3.12 on only
+        return _by_field(outputs or {})
+    adapter: TypeAdapter[Any] = TypeAdapter(returned)
+    if outputs is None:
+        return lambda values: adapter.validate_python(values["answer"])
+    return adapter.validate_python
+
+
+def _by_field(annotations: Mapping[str, Any]) -> Callable[[Any], dict[str, Any]]:
+    adapters = {field: TypeAdapter[Any](annotation) for field, annotation in annotations.items()}
+    return lambda values: {field: adapter.validate_python(values[field]) for field, adapter in adapters.items()}
 
 
 def _fields_of(returned: Any) -> dict[str, Any] | None:
