@@ -1,5 +1,5 @@
 """A program of a team that uses dspy."""
-# ruff: noqa: F401, I001 - what is imported how is the point here
+# ruff: noqa: F401, I001
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """A sibling that says `import dspy`, in more than one way."""
-# ruff: noqa: F401, I001 - what is imported how is the point here
+# ruff: noqa: F401, I001
 
 import dspy
 import dspy.teleprompt
