@@ -1,5 +1,4 @@
 """A sibling that says `import dspy`, in more than one way."""
-# ruff: noqa: F401, I001
 
 import dspy
 import dspy.teleprompt
