@@ -4,6 +4,7 @@ from .answer_stream import AnswerStream
 from .app import Dspex
 from .app_statistics import AppStatistics
 from .arms import Arm, LegacyArm, NativeArm
+from .book import Book
 from .comparison import BadMetric, Metric, Scores, fields_equal
 from .decision import Decision, decide
 from .delivery import AHEAD, FieldChunk
@@ -28,9 +29,10 @@ from .features import FEATURES, feature, matrix
 from .flag_journal import FlagJournal, RecordedChange, flag_history
 from .flag_sources import FlagFile, flags_from_environment, flags_from_file, flags_from_mapping, read_environment
 from .flags import FlagChange, Flags, FlagStore, Mode
+from .handles import Handle, TypedAnswer, TypedHandle, TypedStream
 from .journal import Journal, JournalUnreadable, ShadowReport, shadow_report
 from .judge import judged_by
-from .ledger import Book, Ledger
+from .ledger import Ledger
 from .open_feature import Chooser, OpenFeatureChooser, OpenFeatureFlags
 from .outcomes import Observer, Outcome
 from .programs import ProgramSpec
@@ -42,6 +44,7 @@ from .rollout import is_native, place
 from .router import FALLBACK_ON, Router, router_children
 from .shadow import Comparison, Shadow, ShadowOptions
 from .statistics import ArmStatistics
+from .typed_programs import TypedProgram, typed_program
 
 __all__ = [
     "AHEAD",
@@ -77,6 +80,7 @@ __all__ = [
     "FlagJournal",
     "FlagStore",
     "Flags",
+    "Handle",
     "Journal",
     "JournalUnreadable",
     "Ledger",
@@ -104,6 +108,10 @@ __all__ = [
     "ShadowReport",
     "Status",
     "StreamBroken",
+    "TypedAnswer",
+    "TypedHandle",
+    "TypedProgram",
+    "TypedStream",
     "UnknownFeature",
     "UnknownField",
     "UnknownProgram",
@@ -126,4 +134,5 @@ __all__ = [
     "read_environment",
     "router_children",
     "shadow_report",
+    "typed_program",
 ]
