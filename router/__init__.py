@@ -12,6 +12,7 @@ from .errors import (
     AppDraining,
     ArmDown,
     BadFlags,
+    BadOptimization,
     BadProgram,
     EngineMissing,
     RouterError,
@@ -32,6 +33,7 @@ from .journal import Journal, JournalUnreadable, ShadowReport, shadow_report
 from .judge import judged_by
 from .ledger import Book, Ledger
 from .open_feature import Chooser, OpenFeatureChooser, OpenFeatureFlags
+from .optimization import Optimized, optimization_job, optimize, optimized_by
 from .outcomes import Observer, Outcome
 from .programs import ProgramSpec
 from .prometheus import AppCollector
@@ -59,6 +61,7 @@ __all__ = [
     "Attempt",
     "BadFlags",
     "BadMetric",
+    "BadOptimization",
     "BadProgram",
     "Book",
     "Chooser",
@@ -88,6 +91,7 @@ __all__ = [
     "Observer",
     "OpenFeatureChooser",
     "OpenFeatureFlags",
+    "Optimized",
     "Outcome",
     "ProgramSpec",
     "RecordedChange",
@@ -122,6 +126,9 @@ __all__ = [
     "judged_by",
     "matrix",
     "meet",
+    "optimization_job",
+    "optimize",
+    "optimized_by",
     "place",
     "read_environment",
     "router_children",
