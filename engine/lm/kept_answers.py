@@ -33,8 +33,8 @@ def answers_codec() -> Codec[Answer]:
     return Codec(
         to_text=_answer_to_text,
         from_text=_answer_from_text,
-        tokens=lambda answer: _tokens(answer.usage),
-        cost=lambda answer: answer.cost,
+        tokens=lambda answer: 0 if answer.cache_hit else _tokens(answer.usage),
+        cost=lambda answer: 0.0 if answer.cache_hit else answer.cost,
     )
 
 

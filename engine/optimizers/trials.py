@@ -28,6 +28,7 @@ __all__ = [
     "keep_draft",
     "may_go_on",
     "plan_trials",
+    "report_failure",
     "report_trial",
     "together",
     "trial",
@@ -56,6 +57,8 @@ class TrialHost(Protocol):
     async def together(self, calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]: ...
 
     def report_trial(self, program: Any, score: float, *, kind: TrialKind, size: int | None, label: str) -> None: ...
+
+    def report_failure(self, error: BaseException) -> None: ...
 
     def keep_draft(self, program: Callable[[], Any]) -> None: ...
 
@@ -116,6 +119,14 @@ def report_trial(
     job = JOB.get()
     if job is not None:
         job.report_trial(program, score, kind=kind, size=size, label=label)
+
+
+def report_failure(error: BaseException) -> None:
+    """Something in which nothing worked, because of `error`, although the optimizer goes on. A job in which no trial was
+    scored either fails with it, so that what the optimizer returns is not taken for success."""
+    job = JOB.get()
+    if job is not None:
+        job.report_failure(error)
 
 
 def keep_draft(program: Callable[[], Any]) -> None:

@@ -409,8 +409,10 @@ class TestBadInput:
             ({"trainset": [TRAINSET[0], Example(question="q")]}, r"trainset\[1\] does not say which"),
             ({"trainset": TRAINSET, "valset": [3]}, r"valset\[0\] is a int"),
             ({"trainset": TRAINSET, "devset": TRAINSET}, "does not take these arguments"),
+            ({"trainset": TRAINSET, "budget": 100}, r"budget is a Budget\(...\), not a int"),
+            ({"trainset": TRAINSET, "policy": 4}, "policy is a TrialPolicy"),
         ],
-        ids=["empty", "none", "text", "dicts", "no inputs", "valset", "unknown argument"],
+        ids=["empty", "none", "text", "dicts", "no inputs", "valset", "unknown argument", "budget", "policy"],
     )
     def test_what_cannot_work_is_refused_before_anything_runs(self, options: dict[str, Any], why: str) -> None:
         with pytest.raises(BadJob, match=why):
@@ -427,14 +429,14 @@ class TestBadInput:
         assert len(outcome.program.demos) == 1
 
     @pytest.mark.parametrize("kind", ["raises", "returns None"])
-    async def test_a_metric_that_never_works_fails_the_job_and_says_why(self, kind: str) -> None:
+    @pytest.mark.parametrize("optimizer", [BootstrapFewShotWithRandomSearch, BootstrapFewShot])
+    async def test_a_metric_that_never_works_fails_the_job_and_says_why(self, kind: str, optimizer: Any) -> None:
         def metric(example: Any, prediction: Any, trace: Any = None) -> Any:
             if kind == "raises":
                 raise ZeroDivisionError("no metric")
 
-        optimizer = BootstrapFewShotWithRandomSearch(metric=metric, num_candidate_programs=1, num_threads=1)
         with pytest.raises(JobFailed) as caught:
-            await run_job(job(Model(), optimizer))
+            await run_job(job(Model(), optimizer(metric=metric)))
         assert isinstance(caught.value.__cause__, ZeroDivisionError if kind == "raises" else TypeError)
         assert caught.value.program.demos == []
 

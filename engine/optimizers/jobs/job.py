@@ -62,7 +62,7 @@ from ...places import PLACE, Place
 from ...settings import context, settings
 from ..teleprompter import Teleprompter
 from ..trials import JOB
-from .board import Board
+from .board import Board, copy_of
 from .budget import Budget
 from .identity import identity_of, seed_of
 from .journal import Journal
@@ -128,6 +128,10 @@ class OptimizerJob(Actor):
         self._waiting: list[Reply] = []
         self._journal: Journal | None = None
         _check(optimizer, student, arguments)
+        checked: dict[str, tuple[object, type]] = {"budget": (self._budget, Budget), "policy": (self._policy, TrialPolicy)}
+        for what, (given, kind) in checked.items():
+            if not isinstance(given, kind):
+                raise BadJob(f"{what} is a {kind.__name__}(...), not a {type(given).__name__}")
 
     async def init(self) -> None:
         """Open the journal and begin. Raises JournalError."""
@@ -196,7 +200,7 @@ class OptimizerJob(Actor):
 
     def best(self) -> Any:
         """A copy of the best program so far; without one, of the student."""
-        return self._best_so_far()
+        return copy_of(self._best_so_far())
 
     def cancel(self) -> None:
         """End it: no further LM call begins, those in hand are let finish. `result` then raises JobCancelled with the best
@@ -265,7 +269,7 @@ class OptimizerJob(Actor):
             failed = error
         why = self._meter.why
         if program is not _UNSET:
-            failed = self._nothing_worked()
+            failed = cast("Exception", why) if isinstance(why, BaseException) else self._nothing_worked()
             if failed is None:
                 return self._outcome(program)
         elif failed is None or self._meter.stopping:
@@ -285,9 +289,9 @@ class OptimizerJob(Actor):
         if self._meter.nothing_worked:
             return self._meter.last_error
         trials = self._board.trials
-        if trials and all(trial.state == "failed" for trial in trials):
-            return cast("Exception", self._trials.last_failure)
-        return None
+        if any(trial.state == "done" for trial in trials):
+            return None
+        return cast("Exception | None", self._trials.last_failure)
 
     async def _compiled(self) -> Any:
         for variable, there in self._context.items():
@@ -312,8 +316,7 @@ class OptimizerJob(Actor):
                 return self._board.draft()
             except Exception:  # a draft that cannot be made yet: the student is still there
                 pass
-        copy = getattr(self._student, "deepcopy", None)
-        return self._student if copy is None else copy()
+        return copy_of(self._student)
 
     def _outcome(self, program: Any = _UNSET) -> JobOutcome:
         for trial in self._board.trials:

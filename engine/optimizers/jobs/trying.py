@@ -68,6 +68,7 @@ class JobTrials:
         self._slots = anyio.Semaphore(policy.concurrency)
         self._loop_thread = threading.get_ident()
         self.last_failure: BaseException | None = None
+        """Of a trial, or of a phase in which nothing worked."""
 
     async def trial(
         self,
@@ -177,6 +178,10 @@ class JobTrials:
     def keep_draft(self, program: Callable[[], Any]) -> None:
         """See `trials.keep_draft`."""
         self._board.draft = program
+
+    def report_failure(self, error: BaseException) -> None:
+        """See `trials.report_failure`."""
+        self.last_failure = error
 
     def plan_trials(self, count: int | None, *, phase: str) -> None:
         """See `trials.plan_trials`."""
