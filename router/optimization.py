@@ -62,7 +62,7 @@ def optimized_by(
     if use_legacy_optimizer is not None:
         return ("legacy" if use_legacy_optimizer else "native"), f"{FLAG}={use_legacy_optimizer} for this call"
     current = flags.current if isinstance(flags, FlagStore) else flags
-    if getattr(current, FLAG, False):
+    if current is not None and current.use_legacy_optimizer:
         return "legacy", f"{FLAG}=True"
     return "native", f"{FLAG}=False"
 

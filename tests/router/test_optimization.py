@@ -23,7 +23,7 @@ from dspex.engine.optimizers.jobs import (
     run_job,
 )
 from dspex.legacy import LMSettings, RemoteError, WorkerCrashed
-from dspex.router import BadOptimization, Flags, ProgramSpec, optimization_job, optimize, optimized_by
+from dspex.router import BadOptimization, Flags, FlagStore, ProgramSpec, optimization_job, optimize, optimized_by
 from own_processes import children
 
 dspy = pytest.importorskip("dspy", reason="needs the extra `legacy`")
@@ -296,11 +296,7 @@ class TestWhichEngine:
     def test_the_flag_decides_and_what_is_said_for_the_call_outranks_it(self) -> None:
         assert optimized_by("COPRO", Flags()) == ("native", "use_legacy_optimizer=False")
         assert optimized_by("COPRO", use_legacy_optimizer=True) == ("legacy", "use_legacy_optimizer=True for this call")
-
-        class Set:
-            use_legacy_optimizer = True
-
-        flags: Any = Set()
+        flags = FlagStore(Flags(use_legacy_optimizer=True))
         assert optimized_by("COPRO", flags) == ("legacy", "use_legacy_optimizer=True")
         assert optimized_by("COPRO", flags, use_legacy_optimizer=False)[0] == "native"
 
