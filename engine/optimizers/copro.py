@@ -11,6 +11,7 @@ them. Here a candidate is derived from the student's own signature.
 
 from __future__ import annotations
 
+import inspect
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -22,7 +23,7 @@ from ..logs import engine_logger
 from ..predict import Predict
 from ..settings import context
 from ..signatures import InputField, OutputField, Signature
-from .requirements import require_metric, require_predictors
+from .requirements import require_examples, require_metric, require_predictors
 from .teleprompter import Teleprompter
 from .trials import plan_trials, together, trial
 
@@ -110,6 +111,7 @@ class COPRO(Teleprompter):
 
         Raises:
             ValueError: no examples, no metric, or a program without predictors.
+            TypeError: an item of the training set is no Example, or `Evaluate` has no such option.
             LMError, AdapterParseError: candidates could not be written.
             Exception: too many examples failed in one evaluation.
         """
@@ -117,9 +119,11 @@ class COPRO(Teleprompter):
         require_predictors(self, student)
         if not trainset:
             raise ValueError("devset must contain at least one example, got an empty devset.")
+        require_examples(self, trainset)
         options = dict(eval_kwargs or {})
-        evaluate = Evaluate(devset=trainset, metric=self.metric, **options)
         called = {name: value for name, value in options.items() if name not in _ONLY_OF_THE_OBJECT}
+        inspect.signature(Evaluate.__call__).bind(None, None, devset=trainset, **called)  # before anything is spent
+        evaluate = Evaluate(devset=trainset, metric=self.metric, **options)
         score = partial(evaluate.acall, devset=trainset, **called)
         return await _Ascent(self, student.deepcopy(), score, len(trainset)).run()
 

@@ -254,6 +254,10 @@ class MIPROv2(Teleprompter):
     # -- the budget --------------------------------------------------------------------------------------------------
 
     def _check_budget(self, student: Any, num_trials: int | None, zeroshot: bool) -> None:
+        if (self.num_candidates is not None and self.num_candidates < 1) or (num_trials is not None and num_trials < 0):
+            raise ValueError(
+                f"num_candidates must be at least 1 and num_trials at least 0, not {self.num_candidates} and {num_trials}."
+            )
         if self.auto is None:
             if self.num_candidates is not None and num_trials is None:
                 advised = _advised_trials(student, zeroshot, self.num_candidates)
@@ -263,10 +267,6 @@ class MIPROv2(Teleprompter):
                 )
             if self.num_candidates is None or num_trials is None:
                 raise ValueError("If auto is None, num_candidates must also be provided.")
-            if self.num_candidates < 1 or num_trials < 0:
-                raise ValueError(
-                    f"num_candidates must be at least 1 and num_trials at least 0, not {self.num_candidates} and {num_trials}."
-                )
         elif self.num_candidates is not None or num_trials is not None:
             raise ValueError(
                 "If auto is not None, num_candidates and num_trials cannot be set, since they would be overridden by the "

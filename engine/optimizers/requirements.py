@@ -26,13 +26,17 @@ def require_predictors(optimizer: object, program: Any) -> None:
 
 
 def require_examples(optimizer: object, examples: Any, *, what: str = "trainset") -> None:
-    """Raises ValueError without examples, TypeError for one whose inputs cannot be told."""
+    """Raises ValueError without examples or for one whose inputs were not named, TypeError for what is no Example."""
     name = type(optimizer).__name__
     if not examples:
         raise ValueError(f"{name} needs examples: the {what} is empty.")
     for index, example in enumerate(examples):
         if not callable(getattr(example, "inputs", None)):
             raise TypeError(
-                f"{name} takes Examples in its {what}; item {index} is {type(example).__name__}. Make it "
+                f"{name} takes Examples; item {index} of the {what} is of type {type(example).__name__}. Make it "
                 'Example(question=..., answer=...).with_inputs("question").'
             )
+        try:
+            example.inputs()
+        except ValueError as error:
+            raise ValueError(f"Item {index} of the {what} of {name}: {error}") from error

@@ -62,8 +62,8 @@ def test_a_name_that_nobody_has_is_a_plain_attribute_error() -> None:
         _ = engine.nothing
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = engine.utils.nothing
-    with pytest.raises(AttributeError, match="optimizers are not part of"):
-        _ = engine.teleprompt.COPRO
+    with pytest.raises(AttributeError, match="has no `AvatarOptimizer`"):
+        _ = engine.teleprompt.AvatarOptimizer
 
 
 def test_importing_the_engine_takes_no_name_and_install_as_takes_it_until_removed() -> None:

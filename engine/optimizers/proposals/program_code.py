@@ -12,7 +12,7 @@ import inspect
 import linecache
 from collections.abc import Iterable, Iterator
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 from ...base_module import Parameter
 from ...module import Module
@@ -44,22 +44,26 @@ def get_dspy_source_code(module: Any) -> str:
                 header.append(code)
                 seen.add(code)
         seen.add(item)
-    own = "" if type(module).__name__ in _UNSHOWN else _class_source(module)
+    cls = cast("type", type(module))
+    own = "" if cls.__name__ in _UNSHOWN else _class_source(module, cls)
     return "\n\n".join(header) + "\n\n" + own
 
 
 def _items(module: Any) -> Iterator[Any]:
     """The values of the attributes, or what they hold, as far as it can be told apart from each other."""
-    for value in list(vars(module).values()):
-        # Not what is used up by looking at it.
-        many = isinstance(value, Iterable) and not isinstance(value, type | Iterator)
-        held: Iterable[Any] = value if many else (value,)
-        for item in held:
+    for value in list(cast("dict[str, Any]", vars(module)).values()):
+        for item in _held(value):
             try:
                 hash(item)
             except TypeError:
                 continue
             yield item
+
+
+def _held(value: Any) -> Iterable[Any]:
+    # Not what is used up by looking at it.
+    many = isinstance(value, Iterable) and not isinstance(value, type | Iterator)
+    return cast("Iterable[Any]", value if many else (value,))
 
 
 def _signature_text(signature: Any) -> str:
@@ -69,12 +73,11 @@ def _signature_text(signature: Any) -> str:
         return str(signature)
 
 
-def _class_source(module: Any) -> str:
-    cls = type(module)
+def _class_source(module: Any, cls: type) -> str:
     try:
         return inspect.getsource(cls)
     except (TypeError, OSError):
-        return _source_by_methods(cls) or _description(module)
+        return _source_by_methods(cls) or _description(module, cls)
 
 
 def _source_by_methods(cls: type) -> str | None:
@@ -94,8 +97,7 @@ def _source_by_methods(cls: type) -> str | None:
     return None
 
 
-def _description(module: Any) -> str:
-    cls = type(module)
+def _description(module: Any, cls: type) -> str:
     bases = ", ".join(base.__name__ for base in cls.__bases__)
     lines = [f"class {cls.__name__}({bases}):"]
     if cls.__doc__:
