@@ -109,7 +109,7 @@ class BootstrapFewShotWithOptuna(Teleprompter):
         self.compiled_teleprompter = await bootstrap.acompile(self.student, teacher=self.teacher, trainset=trainset)
         keep_draft(lambda: self.compiled_teleprompter)
         plan_trials(self.num_candidate_sets, phase="search")
-        study = new_study(optuna, optuna.samplers.TPESampler(seed=_SEED))
+        study = new_study(optuna, seed=_SEED)
         candidates: list[tuple[float, Any]] = []
         for _ in range(self.num_candidate_sets):
             asked = study.ask()

@@ -90,8 +90,7 @@ class PromptSearch:
         )
         plan_trials(self._num_trials + 1 if self._minibatch_size is None else self._all_trials, phase="search")
         await self._score_default()
-        optuna = self._optuna
-        study = new_study(optuna, optuna.samplers.TPESampler(seed=self._seed, multivariate=True))
+        study = new_study(self._optuna, seed=self._seed, multivariate=True)
         study.add_trial(self._as_trial(self._default_parameters(), self.best_score))
         for count in range(1, self._num_trials + 1):
             asked = study.ask()

@@ -44,7 +44,7 @@ def get_dspy_source_code(module: Any) -> str:
                 header.append(code)
                 seen.add(code)
         seen.add(item)
-    cls = cast("type", type(module))
+    cls: type[Any] = module.__class__
     own = "" if cls.__name__ in _UNSHOWN else _class_source(module, cls)
     return "\n\n".join(header) + "\n\n" + own
 
