@@ -9,6 +9,7 @@ from .knn_few_shot import KNNFewShot
 from .labeled import LabeledFewShot
 from .mipro import MIPROv2
 from .random_search import BootstrapFewShotWithRandomSearch
+from .scores import NothingScored
 from .teleprompter import Teleprompter
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "KNNFewShot",
     "LabeledFewShot",
     "MIPROv2",
+    "NothingScored",
     "Teleprompter",
 ]

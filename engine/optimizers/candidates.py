@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..example import Prediction
+from ..evaluation import EvaluationResult
 from ..logs import engine_logger
 from ..settings import settings
 from ..sync import run_sync
@@ -64,9 +64,11 @@ async def aeval_candidate_program(
         return await trial(
             candidate_program, call, kind="full" if whole else "minibatch", size=len(devset), label=label
         )
-    except Exception:
+    except Exception as error:
         logger.error("An exception occurred during evaluation", exc_info=True)
-        return Prediction(score=0.0, results=[])
+        failed = EvaluationResult(score=0.0, results=[])
+        failed.failures.append((None, error))
+        return failed
 
 
 def eval_candidate_program(

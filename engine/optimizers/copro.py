@@ -24,6 +24,7 @@ from ..predict import Predict
 from ..settings import context
 from ..signatures import InputField, OutputField, Signature
 from .requirements import require_examples, require_metric, require_predictors
+from .scores import Scores
 from .teleprompter import Teleprompter
 from .trials import plan_trials, together, trial
 
@@ -113,6 +114,7 @@ class COPRO(Teleprompter):
             ValueError: no examples, no metric, or a program without predictors.
             TypeError: an item of the training set is no Example, or `Evaluate` has no such option.
             LMError, AdapterParseError: candidates could not be written.
+            NothingScored: every example of every candidate failed.
             Exception: too many examples failed in one evaluation.
         """
         require_metric(self, self.metric)
@@ -151,6 +153,7 @@ class _Ascent:
         self._scored: list[dict[tuple[str, str], dict[str, Any]]] = [{} for _ in self._own]
         """For each predictor, the candidates by instruction and prefix."""
         self._calls = 0
+        self._scores = Scores()
         self._best = [_no_statistics() for _ in self._own]
         self._latest = [_no_statistics() for _ in self._own]
 
@@ -237,7 +240,9 @@ class _Ascent:
         which = f"#{number + 1}/{count} for Predictor {index + 1} of {len(self._own)}"
         logger.info(f"At {at}, Evaluating Prompt Candidate {which}.")
         label = f"{at}, candidate {which}".lower()
-        return await trial(program, partial(self._score, program), size=self._size, label=label)
+        result = await trial(program, partial(self._score, program), size=self._size, label=label)
+        self._scores.note(result)
+        return result
 
     def _with(self, index: int, instruction: str, prefix: str) -> Any:
         program = self._program.deepcopy()
@@ -260,6 +265,7 @@ class _Ascent:
         candidates.sort(key=_score_of, reverse=True)
         candidates = _without_repeats(candidates)
         best = candidates[0]["program"]
+        self._scores.require_some(self._how, best)
         best.candidate_programs = candidates
         best.total_calls = self._calls
         if self._how.track_stats:

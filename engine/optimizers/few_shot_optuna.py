@@ -19,6 +19,7 @@ from ..sync import run_sync
 from .bootstrap import BootstrapFewShot
 from .quiet_optuna import new_study
 from .requirements import require_examples, require_metric, require_predictors
+from .scores import Scores
 from .teleprompter import Teleprompter
 from .trials import keep_draft, plan_trials, trial
 
@@ -59,6 +60,7 @@ class BootstrapFewShotWithOptuna(Teleprompter):
         self.max_num_samples = max_bootstrapped_demos
         self.num_candidate_sets = num_candidate_programs
         self.max_labeled_demos = max_labeled_demos
+        self._scores = Scores()
         logger.info(
             f"Going to sample between {self.min_num_samples} and {self.max_num_samples} traces per predictor."
         )
@@ -84,6 +86,7 @@ class BootstrapFewShotWithOptuna(Teleprompter):
             MissingExtra: Optuna is not installed.
             ValueError: no examples, no metric, no predictors, or no candidates wanted.
             AssertionError: as for `BootstrapFewShot`.
+            NothingScored: every example of every candidate failed.
             Exception: too many examples failed, while bootstrapping or in one evaluation.
         """
         require_metric(self, self.metric)
@@ -111,12 +114,14 @@ class BootstrapFewShotWithOptuna(Teleprompter):
         plan_trials(self.num_candidate_sets, phase="search")
         study = new_study(optuna, seed=_SEED)
         candidates: list[tuple[float, Any]] = []
+        self._scores = Scores()
         for _ in range(self.num_candidate_sets):
             asked = study.ask()
             program, score = await self._tried(asked)
             study.tell(asked, score)
             candidates.append((score, program))
         score, best = max(candidates, key=lambda each: each[0])  # the first of the best, as Optuna's best_trial
+        self._scores.require_some(self, best)
         logger.info(f"Best score: {score}")
         logger.info(f"Best program: {best}")
         return best
@@ -142,4 +147,5 @@ class BootstrapFewShotWithOptuna(Teleprompter):
         result = await trial(
             program, partial(evaluate.acall, program), size=len(self.valset), label=", ".join(chosen)
         )
+        self._scores.note(result)
         return program, result.score

@@ -26,6 +26,7 @@ from ..signatures import InputField, OutputField, make_signature
 from ..sync import run_sync
 from .bootstrap import BootstrapFewShot
 from .requirements import require_examples, require_metric, require_predictors
+from .scores import Scores
 from .trials import keep_draft, plan_trials, trial
 
 __all__ = ["InferRules", "RulesInductionProgram"]
@@ -57,6 +58,7 @@ class InferRules(BootstrapFewShot):
         self.num_candidates = num_candidates
         self.num_rules = num_rules
         self.num_threads = num_threads
+        self._scores = Scores()
         self.rules_induction_program = RulesInductionProgram(num_rules, teacher_settings=teacher_settings)
         self.metric = kwargs.get("metric")
         self.max_errors: int | None = kwargs.get("max_errors")
@@ -73,7 +75,8 @@ class InferRules(BootstrapFewShot):
         Raises:
             ValueError: no examples, too few to split, no metric, no predictors, or no candidates wanted.
             RuntimeError: not even one example fits the model that writes the rules.
-            LMError: rules could not be written.
+            LMError, AdapterParseError: rules could not be written.
+            NothingScored: every example of every candidate failed.
             Exception: too many examples failed, while bootstrapping or in one evaluation.
         """
         require_metric(self, self.metric)
@@ -94,6 +97,7 @@ class InferRules(BootstrapFewShot):
         plan_trials(self.num_candidates, phase="search")
         original = self.student.deepcopy()
         best_score, best_program = -math.inf, None
+        self._scores = Scores()
         for number in range(1, self.num_candidates + 1):
             candidate = original.deepcopy()
             for predictor in _with_signature(candidate):
@@ -103,6 +107,7 @@ class InferRules(BootstrapFewShot):
             if score > best_score:
                 best_score, best_program = score, candidate
             logger.info(f"Evaluated Candidate {number} with score {score}. Current best score: {best_score}")
+        self._scores.require_some(self, best_program)
         logger.info(f"Final best score: {best_score}")
         return best_program
 
@@ -161,7 +166,8 @@ class InferRules(BootstrapFewShot):
             num_threads=self.num_threads,
             max_errors=self.max_errors if self.max_errors is not None else settings.max_errors,
         )
-        result = await trial(program, partial(evaluate.acall, program), size=len(dataset), label=label)
+        result = await trial(program, partial(evaluate.acall, program, metric=self.metric), size=len(dataset), label=label)
+        self._scores.note(result)
         return result.score
 
 

@@ -26,7 +26,7 @@ from .mipro_search import PromptSearch
 from .proposals import GroundedProposer
 from .requirements import require_examples, require_metric, require_predictors
 from .teleprompter import Teleprompter
-from .trials import plan_trials
+from .trials import keep_draft, plan_trials
 
 __all__ = ["AUTO_RUN_SETTINGS", "MIPROv2"]
 
@@ -175,6 +175,7 @@ class MIPROv2(Teleprompter):
             ValueError: arguments that exclude each other, or lack one another; no examples or too few; no metric, no
                 predictors; permission was asked for.
             MissingExtra: Optuna is not installed.
+            NothingScored: every example of every candidate failed.
             Exception: what bootstrapping or writing an instruction raised. A candidate that cannot be evaluated has the
                 score 0 and does not end the search, as in dspy.
         """
@@ -209,6 +210,7 @@ class MIPROv2(Teleprompter):
         )
         with context(lm=self.task_model):
             sets = await self._demo_sets(program, trainset, seed, teacher, budget, bootstrapped, labeled, max_errors)
+        keep_draft(lambda: program if zeroshot else _with_demos(program, sets))
         proposer = GroundedProposer(
             program=program,
             trainset=trainset,
@@ -244,6 +246,7 @@ class MIPROv2(Teleprompter):
         )
         with context(lm=self.task_model):
             best = await search.run()
+        search.scores.require_some(self, best)
         if self.track_stats:
             search.attach_statistics(best)
             # Of these dspy has the names and never counts.
@@ -375,6 +378,14 @@ class MIPROv2(Teleprompter):
                 logger.info(f"{number}: {instruction}\n")
             logger.info("\n")
         return proposed
+
+
+def _with_demos(program: Any, sets: dict[int, list[list[Any]]]) -> Any:
+    """The program with the demos that were bootstrapped from the examples in order, or from as few sets as there are."""
+    made = program.deepcopy()
+    for index, predictor in enumerate(made.predictors()):
+        predictor.demos = sets[index][:3][-1]
+    return made
 
 
 def _advised_trials(program: Any, zeroshot: bool, num_candidates: int) -> int:

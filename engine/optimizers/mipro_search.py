@@ -16,6 +16,7 @@ from ..evaluation import Evaluate
 from ..logs import engine_logger
 from .candidates import aeval_candidate_program, best_not_fully_scored, print_full_program, save_candidate_program
 from .quiet_optuna import new_study
+from .scores import Scores
 from .trials import plan_trials
 
 __all__ = ["PromptSearch"]
@@ -32,6 +33,7 @@ class PromptSearch:
         best_program, best_score: of the programs scored on all examples.
         trial_logs: by number of trial, what was tried and how it did.
         score_data: every score in order: dicts of score, program and full_eval.
+        scores: whether there are any.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class PromptSearch:
         self._tries: dict[str, list[tuple[float, Any, dict[str, Any]]]] = {}
         self._fully_scored: set[str] = set()
         self._calls = 0
+        self.scores = Scores()
         self.trial_logs: dict[int, dict[str, Any]] = {}
         self.score_data: list[dict[str, Any]] = []
         self.best_program: Any = None
@@ -173,6 +176,7 @@ class PromptSearch:
     async def _scored(self, program: Any, size: int, label: str) -> float:
         result = await aeval_candidate_program(size, self._valset, program, self._evaluate, self._rng, label)
         self._calls += size
+        self.scores.note(result)
         return result.score
 
     # -- combinations ------------------------------------------------------------------------------------------------
