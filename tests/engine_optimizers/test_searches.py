@@ -36,11 +36,28 @@ def arranged(asked: list[Any] | None = None, **options: Any) -> Any:
     )
 
 
+class InSteps(engine.Module):
+    """Two predictors, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = engine.Predict("question -> answer")
+        self.second = engine.ChainOfThought("question, hint -> answer")
+
+    async def aforward(self, question: str) -> Any:
+        hint = await self.first.acall(question=question)
+        return await self.second.acall(question=question, hint=hint.answer)
+
+
+def in_steps(_: Any) -> Any:
+    return InSteps()
+
+
 @pytest.fixture
 def alone(name: str) -> Search:
     """The search from synchronous code, one example after the other. (`name` is the test's.)"""
     make, options = SEARCHES[name]
-    return search(engine, lambda ns, _: make(), two_steps, count=8, **options)
+    return search(engine, lambda ns, _: make(), in_steps, count=8, **options)
 
 
 # -- one implementation for both faces ------------------------------------------------------------------------------------
@@ -52,7 +69,7 @@ async def test_awaited_on_a_loop_the_result_is_that_of_the_synchronous_call(name
     make, options = SEARCHES[name]
     asked: list[Any] = []
     with arranged(asked):
-        awaited = await make().acompile(two_steps(engine), trainset=examples(engine, 8), **options)
+        awaited = await make().acompile(in_steps(engine), trainset=examples(engine, 8), **options)
     assert awaited.dump_state() == alone.program.dump_state()
     assert sorted(asked) == sorted(alone.asked)  # eight examples at a time
 
@@ -72,13 +89,13 @@ async def test_in_a_job_trials_run_side_by_side_and_the_result_is_the_same(name:
     make, options = SEARCHES[name]
     with arranged():
         job = OptimizerJob(
-            make(), two_steps(engine), policy=TrialPolicy(concurrency=3), trainset=examples(engine, 8), **options
+            make(), in_steps(engine), policy=TrialPolicy(concurrency=3), trainset=examples(engine, 8), **options
         )
         outcome = await run_job(job)
     assert outcome.program.dump_state() == alone.program.dump_state()
     assert outcome.best is not None
     status = job.status()
-    assert status.trials_planned == len(outcome.trials)
+    assert status.planned == len(outcome.trials)
     assert all(record.state == "done" and record.label for record in outcome.trials)
 
 
@@ -90,7 +107,7 @@ async def test_when_the_budget_is_used_up_the_best_program_so_far_is_kept(name: 
         await run_job(
             OptimizerJob(
                 make(),
-                two_steps(engine),
+                in_steps(engine),
                 budget=Budget(calls=len(alone.asked) - 3),
                 trainset=examples(engine, 8),
                 **options,
@@ -113,7 +130,7 @@ async def test_a_job_goes_on_from_its_journal_and_asks_nothing_twice(
     def job(calls: int | None) -> OptimizerJob:
         return OptimizerJob(
             make(),
-            two_steps(engine),
+            in_steps(engine),
             budget=Budget(calls=calls),
             journal=tmp_path / "search.journal",
             trainset=examples(engine, 8),
