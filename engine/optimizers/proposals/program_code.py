@@ -83,7 +83,7 @@ def _class_source(module: Any, cls: type) -> str:
 def _source_by_methods(cls: type) -> str | None:
     """The source of a class of an interactive session, whose methods know the cell that they were written in."""
     for member in vars(cls).values():
-        function = inspect.unwrap(getattr(member, "__wrapped__", member))
+        function = getattr(member, "function", member)  # a module's `forward` is wrapped
         if not isinstance(function, FunctionType):
             continue
         text = "".join(linecache.getlines(function.__code__.co_filename))
@@ -93,7 +93,7 @@ def _source_by_methods(cls: type) -> str | None:
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and node.name == cls.__name__:
-                return ast.get_source_segment(text, node, padded=True)
+                return f"{ast.get_source_segment(text, node, padded=True)}\n"
     return None
 
 
