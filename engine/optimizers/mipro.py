@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from ..evaluation import Evaluate
@@ -26,7 +27,7 @@ from .mipro_search import PromptSearch
 from .proposals import GroundedProposer
 from .requirements import require_examples, require_metric, require_predictors
 from .teleprompter import Teleprompter
-from .trials import keep_draft, plan_trials
+from .trials import keep_draft, plan_trials, together
 
 __all__ = ["AUTO_RUN_SETTINGS", "MIPROv2"]
 
@@ -208,9 +209,6 @@ class MIPROv2(Teleprompter):
             max_errors=max_errors,
             provide_traceback=provide_traceback,
         )
-        with context(lm=self.task_model):
-            sets = await self._demo_sets(program, trainset, seed, teacher, budget, bootstrapped, labeled, max_errors)
-        keep_draft(lambda: program if zeroshot else _with_demos(program, sets))
         proposer = GroundedProposer(
             program=program,
             trainset=trainset,
@@ -228,6 +226,17 @@ class MIPROv2(Teleprompter):
             rng=rng,
             init_temperature=self.init_temperature,
         )
+
+        async def bootstrap() -> dict[int, list[list[Any]]]:
+            with context(lm=self.task_model):
+                return await self._demo_sets(
+                    program, trainset, seed, teacher, budget, bootstrapped, labeled, max_errors
+                )
+
+        # The model that observes the data needs no demos for it.
+        first: list[Callable[[], Awaitable[Any]]] = [bootstrap, partial(self._observe, proposer)]
+        sets, _ = await together(first)
+        keep_draft(lambda: program if zeroshot else _with_demos(program, sets))
         instructions = await self._instructions(proposer, program, trainset, sets, budget.num_instruct_candidates)
         search = PromptSearch(
             optuna=optuna,
@@ -357,16 +366,19 @@ class MIPROv2(Teleprompter):
             rng=self.rng,
         )
 
-    async def _instructions(
-        self, proposer: GroundedProposer, program: Any, trainset: Sequence[Any], sets: Any, count: int
-    ) -> dict[int, list[str]]:
-        """For each predictor its own instructions first, then those written for it."""
-        plan_trials(None, phase="propose")
+    async def _observe(self, proposer: GroundedProposer) -> None:
         logger.info("\n==> STEP 2: PROPOSE INSTRUCTION CANDIDATES <==")
         logger.info(
             "We will use the few-shot examples from the previous step, a generated dataset summary, a summary of the "
             "program code, and a randomly selected prompting tip to propose instructions."
         )
+        await proposer.aprepare()
+
+    async def _instructions(
+        self, proposer: GroundedProposer, program: Any, trainset: Sequence[Any], sets: Any, count: int
+    ) -> dict[int, list[str]]:
+        """For each predictor its own instructions first, then those written for it."""
+        plan_trials(None, phase="propose")
         logger.info(f"\nProposing N={count} instructions...\n")
         proposed = await proposer.apropose_instructions_for_program(
             trainset=trainset, program=program, demo_candidates=sets, N=count, trial_logs={}

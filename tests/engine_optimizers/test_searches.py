@@ -19,10 +19,10 @@ from searches import Search, examples, model, one_step, right, search, two_steps
 optuna = pytest.importorskip("optuna", reason="needs the extra `optimizers`")
 
 SEARCHES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
-    "copro": (lambda: engine.COPRO(metric=right, breadth=3, depth=2), {}),
+    "copro": (lambda: engine.COPRO(metric=right, breadth=2, depth=2), {}),
     "mipro": (
         lambda: engine.MIPROv2(metric=right, auto=None, num_candidates=4),
-        {"num_trials": 5, "minibatch_size": 4, "minibatch_full_eval_steps": 2},
+        {"num_trials": 4, "minibatch_size": 3, "minibatch_full_eval_steps": 2},
     ),
     "rules": (lambda: engine.InferRules(metric=right, num_candidates=2), {}),
     "optuna": (lambda: engine.BootstrapFewShotWithOptuna(metric=right, num_candidate_programs=4), {"max_demos": 3}),
@@ -57,7 +57,7 @@ def in_steps(_: Any) -> Any:
 def alone(name: str) -> Search:
     """The search from synchronous code, one example after the other. (`name` is the test's.)"""
     make, options = SEARCHES[name]
-    return search(engine, lambda ns, _: make(), in_steps, count=8, **options)
+    return search(engine, lambda ns, _: make(), in_steps, count=6, **options)
 
 
 # -- one implementation for both faces ------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ async def test_awaited_on_a_loop_the_result_is_that_of_the_synchronous_call(name
     make, options = SEARCHES[name]
     asked: list[Any] = []
     with arranged(asked):
-        awaited = await make().acompile(in_steps(engine), trainset=examples(engine, 8), **options)
+        awaited = await make().acompile(in_steps(engine), trainset=examples(engine, 6), **options)
     assert awaited.dump_state() == alone.program.dump_state()
     assert sorted(asked) == sorted(alone.asked)  # eight examples at a time
 
@@ -89,7 +89,7 @@ async def test_in_a_job_trials_run_side_by_side_and_the_result_is_the_same(name:
     make, options = SEARCHES[name]
     with arranged():
         job = OptimizerJob(
-            make(), in_steps(engine), policy=TrialPolicy(concurrency=3), trainset=examples(engine, 8), **options
+            make(), in_steps(engine), policy=TrialPolicy(concurrency=3), trainset=examples(engine, 6), **options
         )
         outcome = await run_job(job)
     assert outcome.program.dump_state() == alone.program.dump_state()
@@ -109,7 +109,7 @@ async def test_when_the_budget_is_used_up_the_best_program_so_far_is_kept(name: 
                 make(),
                 in_steps(engine),
                 budget=Budget(calls=len(alone.asked) - 3),
-                trainset=examples(engine, 8),
+                trainset=examples(engine, 6),
                 **options,
             )
         )
@@ -133,7 +133,7 @@ async def test_a_job_goes_on_from_its_journal_and_asks_nothing_twice(
             in_steps(engine),
             budget=Budget(calls=calls),
             journal=tmp_path / "search.journal",
-            trainset=examples(engine, 8),
+            trainset=examples(engine, 6),
             **options,
         )
 

@@ -41,7 +41,7 @@ COPROS: dict[str, Make] = {
 @pytest.mark.parametrize("build", [one_step, two_steps])
 @pytest.mark.parametrize("name", COPROS)
 def test_copro_asks_and_keeps_what_dspy_does(name: str, build: Callable[[Any], Any]) -> None:
-    ours, theirs = both(COPROS[name], build, count=6, eval_kwargs=ONE_AT_A_TIME)
+    ours, theirs = both(COPROS[name], build, count=4, eval_kwargs=ONE_AT_A_TIME)
     assert_same(ours, theirs)
     assert ours.program.candidate_programs
 
@@ -50,7 +50,7 @@ def test_copro_improves_signatures_that_are_classes_as_dspy_does() -> None:
     def make(ns: Any, _: Any) -> Any:
         return ns.COPRO(metric=right, breadth=2, depth=2)
 
-    assert_same(*both(make, with_classes, count=3, eval_kwargs=ONE_AT_A_TIME))
+    assert_same(*both(make, with_classes, count=2, eval_kwargs=ONE_AT_A_TIME))
 
 
 MIPROS: dict[str, tuple[Make, dict[str, Any]]] = {
@@ -99,11 +99,14 @@ MIPROS: dict[str, tuple[Make, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("build", [one_step, two_steps])
-@pytest.mark.parametrize("name", MIPROS)
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [(name, one_step) for name in MIPROS]
+    + [(name, two_steps) for name in ("light", "instructions only", "minibatches", "other numbers of demos")],
+)
 def test_mipro_asks_and_keeps_what_dspy_does(name: str, build: Callable[[Any], Any]) -> None:
     make, options = MIPROS[name]
-    ours, theirs = both(make, build, **options)
+    ours, theirs = both(make, build, **{"count": 10, **options})
     assert_same(ours, theirs)
     assert ours.program is not None
 
@@ -113,13 +116,31 @@ def test_mipro_tells_of_signatures_that_are_classes_as_dspy_does() -> None:
     assert_same(*both(make, with_classes, **options))
 
 
-def test_mipro_chooses_a_budget_for_many_examples_as_dspy_does() -> None:
+def test_mipro_uses_minibatches_for_many_examples_as_dspy_does() -> None:
     def make(ns: Any, _: Any) -> Any:
-        return ns.MIPROv2(metric=right, num_threads=1, auto="medium", max_bootstrapped_demos=1, max_labeled_demos=1)
+        return ns.MIPROv2(metric=right, num_threads=1, max_bootstrapped_demos=1, max_labeled_demos=1)
 
-    ours, theirs = both(make, one_step, count=80)
+    ours, theirs = both(make, one_step, count=64)
     assert_same(ours, theirs)
     assert ours.program.mb_candidate_programs
+
+
+@pytest.mark.parametrize("auto", ["light", "medium", "heavy"])
+@pytest.mark.parametrize("count", [2, 70, 1400])
+@pytest.mark.parametrize("demos", [0, 2])
+def test_budgets_are_those_of_dspy(auto: Any, count: int, demos: int) -> None:
+    """Up to the teacher, which is another program, so that nothing is asked."""
+
+    def compiled(ns: Any) -> Search:
+        def make(ns: Any, _: Any) -> Any:
+            return ns.MIPROv2(metric=right, auto=auto, max_bootstrapped_demos=demos, max_labeled_demos=demos)
+
+        return search(ns, make, two_steps, count=count, teacher=one_step(ns))
+
+    ours, theirs = compiled(engine), compiled(dspy)
+    assert_same(ours, theirs)
+    assert isinstance(ours.error, AssertionError)
+    assert f"{auto.upper()} AUTO RUN SETTINGS" in ours.logged[0][1]
 
 
 def test_mipro_writes_every_candidate_to_the_folder_it_is_given(tmp_path: Path) -> None:
