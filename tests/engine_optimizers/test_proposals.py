@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import linecache
+import operator
 import random
 from pathlib import Path
 from typing import Any
@@ -250,3 +252,34 @@ def test_minibatches_and_averages_are_those_of_dspy() -> None:
     for ns in (engine, dspy):
         with pytest.raises(ValueError, match="No valid program found in param_score_dict"):
             ns.teleprompt.utils.get_program_with_highest_avg_score(tried, ["a", "b"])
+
+
+# Not used by dspy itself, or about its terminal.
+NOT_KEPT = {
+    *("ABC", "TYPE_CHECKING", "YELLOW", "GREEN", "BLUE", "BOLD", "ENDC", "old_getfile", "new_getfile"),
+    *("calculate_last_n_proposed_quality", "eval_candidate_program_with_pruning", "save_file_to_log_dir", "setup_logging"),
+    *("get_task_model_history_for_full_example", "get_token_usage", "log_token_usage"),
+}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("propose.grounded_proposer", "propose.dataset_summary_generator", "propose.propose_base", "propose.utils"),
+        *("teleprompt.copro_optimizer", "teleprompt.infer_rules", "teleprompt.mipro_optimizer_v2"),
+        *("teleprompt.teleprompt_optuna", "teleprompt.utils"),
+    ],
+)
+def test_what_dspy_keeps_in_its_modules_is_found_there_with_the_same_parameters(path: str) -> None:
+    theirs = importlib.import_module(f"dspy.{path}")
+    ours = operator.attrgetter(path)(engine)
+    for name, value in vars(theirs).items():
+        own = getattr(value, "__module__", None) == theirs.__name__ or name.isupper()
+        if name.startswith("_") or not own or name in NOT_KEPT:
+            continue
+        found = getattr(ours, name)
+        if inspect.isfunction(value):
+            wanted = [(each.name, each.default) for each in inspect.signature(value).parameters.values()]
+            assert [(each.name, each.default) for each in inspect.signature(found).parameters.values()] == wanted, name
+        elif not inspect.isclass(value):
+            assert found == value, name
