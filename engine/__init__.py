@@ -79,11 +79,15 @@ if TYPE_CHECKING:
         majority,
     )
     from .optimizers import (
+        COPRO,
         BootstrapFewShot,
+        BootstrapFewShotWithOptuna,
         BootstrapFewShotWithRandomSearch,
         Ensemble,
+        InferRules,
         KNNFewShot,
         LabeledFewShot,
+        MIPROv2,
         Teleprompter,
     )
     from .optimizers import BootstrapFewShotWithRandomSearch as BootstrapRS
@@ -150,6 +154,7 @@ if TYPE_CHECKING:
     from .usage import UsageTracker, track_usage
 
 __all__ = [
+    "COPRO",
     "KNN",
     "LM",
     "RLM",
@@ -164,6 +169,7 @@ __all__ = [
     "BaseModule",
     "BestOfN",
     "BootstrapFewShot",
+    "BootstrapFewShotWithOptuna",
     "BootstrapFewShotWithRandomSearch",
     "BootstrapRS",
     "Budget",
@@ -196,6 +202,7 @@ __all__ = [
     "FinalOutput",
     "History",
     "Image",
+    "InferRules",
     "InputField",
     "Installed",
     "JSONAdapter",
@@ -226,6 +233,7 @@ __all__ = [
     "LMUnsupportedModelError",
     "LabeledFewShot",
     "LocalInterpreter",
+    "MIPROv2",
     "MissingExtra",
     "MissingInputError",
     "Module",

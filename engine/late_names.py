@@ -104,12 +104,16 @@ HOMES: dict[str, str] = {
     ),
     **dict.fromkeys(
         (
+            "COPRO",
             "BootstrapFewShot",
+            "BootstrapFewShotWithOptuna",
             "BootstrapFewShotWithRandomSearch",
             "BootstrapRS",
             "Ensemble",
+            "InferRules",
             "KNNFewShot",
             "LabeledFewShot",
+            "MIPROv2",
             "Teleprompter",
         ),
         "optimizers",
