@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         majority,
     )
     from .optimizers import (
+        SIMBA,
         BootstrapFewShot,
         BootstrapFewShotWithRandomSearch,
         Ensemble,
@@ -136,6 +137,7 @@ __all__ = [
     "KNN",
     "LM",
     "RLM",
+    "SIMBA",
     "Adapter",
     "AdapterError",
     "AdapterParseError",

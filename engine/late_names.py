@@ -85,6 +85,7 @@ HOMES: dict[str, str] = {
     ),
     **dict.fromkeys(
         (
+            "SIMBA",
             "BootstrapFewShot",
             "BootstrapFewShotWithRandomSearch",
             "BootstrapRS",

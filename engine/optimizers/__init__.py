@@ -5,9 +5,11 @@ from .ensemble import Ensemble
 from .knn_few_shot import KNNFewShot
 from .labeled import LabeledFewShot
 from .random_search import BootstrapFewShotWithRandomSearch
+from .simba import SIMBA
 from .teleprompter import Teleprompter
 
 __all__ = [
+    "SIMBA",
     "BootstrapFewShot",
     "BootstrapFewShotWithRandomSearch",
     "Ensemble",
