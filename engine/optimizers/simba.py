@@ -23,6 +23,7 @@ from ..settings import settings
 from .errors import NothingScored, TrainsetError, require_examples
 from .simba_strategies import Run, append_a_demo, append_a_rule, prepare_models_for_resampling, wrap_program
 from .teleprompter import Teleprompter
+from .trials import keep_draft, plan_trials, report_trial
 
 __all__ = ["SIMBA"]
 
@@ -123,6 +124,9 @@ class _Ascent:
         self.parallel = Parallel(access_examples=False, num_threads=optimizer.num_threads)
 
     async def run(self) -> Any:
+        keep_draft(lambda: self.winners[-1])
+        new = self.how.num_candidates + 1
+        plan_trials(self.how.max_steps * min(new, self.how.bsize) + min(new, self.how.max_steps + 1), phase="search")
         for step in range(self.how.max_steps):
             self.trial_logs[step] = {}
             await self._step(step + 1)
@@ -160,8 +164,11 @@ class _Ascent:
         logger.info(f"Scores after {number} batches: {averages}, Best: {'N/A' if best is None else best}\n")
         if best is not None:
             self.winners.append(candidates[averages.index(best)].deepcopy())
-        for candidate, each in zip(candidates, subscores, strict=True):
+        for candidate, each, average in zip(candidates, subscores, averages, strict=True):
             self._into_pool(candidate, each)
+            report_trial(
+                candidate, average, kind="minibatch", size=len(batch), label=f"step {number}, program {candidate.simba_idx}"
+            )
 
     def _next_batch(self) -> list[Any]:
         if self.next + self.how.bsize > len(self.trainset):
@@ -256,6 +263,7 @@ class _Ascent:
         scores: list[float] = []
         for index, each in enumerate(await self._evaluate(programs, self.trainset)):
             scores.append(sum(each) / len(each))
+            report_trial(programs[index], scores[-1], size=len(each), label=f"program {programs[index].simba_idx}")
             if index != 0:
                 self.trial_logs[index - 1]["train_score"] = scores[-1]
         found = [{"score": score, "program": program} for score, program in zip(scores, programs, strict=True)]
