@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         majority,
     )
     from .optimizers import (
+        GEPA,
         SIMBA,
         BootstrapFewShot,
         BootstrapFewShotWithRandomSearch,
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
         KNNFewShot,
         LabeledFewShot,
         Teleprompter,
+        bootstrap_trace_data,
     )
     from .optimizers import BootstrapFewShotWithRandomSearch as BootstrapRS
     from .parallel import Parallel
@@ -134,6 +136,7 @@ if TYPE_CHECKING:
     from .usage import UsageTracker, track_usage
 
 __all__ = [
+    "GEPA",
     "KNN",
     "LM",
     "RLM",
@@ -246,6 +249,7 @@ __all__ = [
     "UsageTracker",
     "XMLAdapter",
     "asyncify",
+    "bootstrap_trace_data",
     "check_inputs",
     "configure",
     "configure_cache",

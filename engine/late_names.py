@@ -85,6 +85,7 @@ HOMES: dict[str, str] = {
     ),
     **dict.fromkeys(
         (
+            "GEPA",
             "SIMBA",
             "BootstrapFewShot",
             "BootstrapFewShotWithRandomSearch",
@@ -93,6 +94,7 @@ HOMES: dict[str, str] = {
             "KNNFewShot",
             "LabeledFewShot",
             "Teleprompter",
+            "bootstrap_trace_data",
         ),
         "optimizers",
     ),

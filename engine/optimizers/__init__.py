@@ -1,7 +1,11 @@
 """Optimizers: programs that get better by examples."""
 
 from .bootstrap import BootstrapFewShot
+from .bootstrap_trace import abootstrap_trace_data, bootstrap_trace_data
 from .ensemble import Ensemble
+from .gepa import GEPA
+from .gepa_adapter import ScoreWithFeedback
+from .instruction_proposer import InstructionProposer
 from .knn_few_shot import KNNFewShot
 from .labeled import LabeledFewShot
 from .random_search import BootstrapFewShotWithRandomSearch
@@ -9,11 +13,16 @@ from .simba import SIMBA
 from .teleprompter import Teleprompter
 
 __all__ = [
+    "GEPA",
     "SIMBA",
     "BootstrapFewShot",
     "BootstrapFewShotWithRandomSearch",
     "Ensemble",
+    "InstructionProposer",
     "KNNFewShot",
     "LabeledFewShot",
+    "ScoreWithFeedback",
     "Teleprompter",
+    "abootstrap_trace_data",
+    "bootstrap_trace_data",
 ]
