@@ -80,9 +80,12 @@ if TYPE_CHECKING:
     )
     from .optimizers import (
         GEPA,
+        GRPO,
         SIMBA,
+        BetterTogether,
         BootstrapFewShot,
         BootstrapFewShotWithRandomSearch,
+        BootstrapFinetune,
         Ensemble,
         KNNFewShot,
         LabeledFewShot,
@@ -137,6 +140,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GEPA",
+    "GRPO",
     "KNN",
     "LM",
     "RLM",
@@ -150,8 +154,10 @@ __all__ = [
     "BaseLM",
     "BaseModule",
     "BestOfN",
+    "BetterTogether",
     "BootstrapFewShot",
     "BootstrapFewShotWithRandomSearch",
+    "BootstrapFinetune",
     "BootstrapRS",
     "Cache",
     "ChainOfThought",

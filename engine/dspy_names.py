@@ -106,7 +106,9 @@ PATHS: dict[str, tuple[str, ...]] = {
     "streaming.streamify": ("streaming.streamify",),
     "streaming.streaming_listener": ("streaming.listener",),
     "teleprompt": ("optimizers",),
+    "teleprompt.bettertogether": ("optimizers.better_together", "optimizers"),
     "teleprompt.bootstrap": ("optimizers",),
+    "teleprompt.bootstrap_finetune": ("optimizers.weights", "optimizers"),
     "teleprompt.ensemble": ("optimizers",),
     "teleprompt.bootstrap_trace": ("optimizers.bootstrap_trace",),
     "teleprompt.gepa": ("optimizers.gepa", "optimizers.instruction_proposer"),
@@ -117,6 +119,7 @@ PATHS: dict[str, tuple[str, ...]] = {
         "optimizers.instruction_proposer",
     ),
     "teleprompt.gepa.instruction_proposal": ("optimizers.instruction_proposer", "optimizers.multimodal_proposer"),
+    "teleprompt.grpo": ("optimizers.weights", "optimizers"),
     "teleprompt.knn_fewshot": ("optimizers",),
     "teleprompt.random_search": ("optimizers",),
     "teleprompt.simba": ("optimizers",),
@@ -157,12 +160,8 @@ _LITELLM = "the engine calls providers through their own SDKs; there is no litel
 NOT_OFFERED: dict[str, str] = {
     **dict.fromkeys(
         (
-            "AvatarOptimizer",
-            "BetterTogether",
             "BootstrapFewShotWithOptuna",
-            "BootstrapFinetune",
             "COPRO",
-            "GRPO",
             "InferRules",
             "MIPROv2",
             "propose",
@@ -170,6 +169,7 @@ NOT_OFFERED: dict[str, str] = {
         _OPTIMIZERS,
     ),
     **dict.fromkeys(("ColBERTv2", "Embeddings", "EmbeddingsWithScores", "Retrieve", "datasets"), _RETRIEVAL),
+    "AvatarOptimizer": "it is broken in dspy 3: its constructor needs dspy.TypedPredictor, which is gone, and raises",
     **dict.fromkeys(("Flex",), _EXPERIMENTAL),
     **dict.fromkeys(("enable_litellm_logging", "disable_litellm_logging"), _LITELLM),
 }

@@ -86,9 +86,12 @@ HOMES: dict[str, str] = {
     **dict.fromkeys(
         (
             "GEPA",
+            "GRPO",
             "SIMBA",
+            "BetterTogether",
             "BootstrapFewShot",
             "BootstrapFewShotWithRandomSearch",
+            "BootstrapFinetune",
             "BootstrapRS",
             "Ensemble",
             "KNNFewShot",

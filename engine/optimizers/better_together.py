@@ -14,12 +14,14 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import anyio
+
 from ..evaluation import Evaluate
 from ..example import Prediction
 from ..logs import engine_logger
-from ..off_loop import call_off_loop
-from ..predict import Predict
 from ..module import Module
+from ..off_loop import call_off_loop, in_thread
+from ..predict import Predict
 from ..settings import settings
 from .errors import TrainsetError, require_examples
 from .random_search import BootstrapFewShotWithRandomSearch
@@ -196,7 +198,25 @@ class _Sequence:
         self.candidates: list[dict[str, Any]] = []
 
     async def run(self, steps: Sequence[str], *, shuffle: bool) -> Any:
-        plan_trials(None, phase="search")
+        plan_trials(len(steps) + 1, phase="search")
+        await self._for_each_lm("launch")
+        try:
+            failed = await self._run(steps, shuffle=shuffle)
+        finally:
+            with anyio.CancelScope(shield=True):  # or a server of a local model would be left behind
+                await self._for_each_lm("kill")
+        return self._best(failed)
+
+    async def _for_each_lm(self, method: str) -> None:
+        """Models that are served for the program alone are started and stopped; for all others this does nothing. (dspy
+        fails here for an LM of one's own, which has no such methods.)
+        """
+        lms = {id(predictor.lm): predictor.lm for predictor in self.student.predictors()}
+        for lm in lms.values():
+            if hasattr(lm, method):
+                await in_thread(getattr(lm, method))
+
+    async def _run(self, steps: Sequence[str], *, shuffle: bool) -> bool:
         logger.info(f"\n{BOLD}==> BASELINE EVALUATION <=={ENDC}")
         logger.info("Evaluating original program (no optimization applied)")
         score = await self._score("")
@@ -216,7 +236,7 @@ class _Sequence:
                 )
                 logger.error(f"{YELLOW}Traceback:{ENDC}", exc_info=True)
                 break
-        return self._best(failed)
+        return failed
 
     async def _step(self, number: int, steps: Sequence[str], step: str, *, shuffle: bool) -> None:
         optimizer = self.how.optimizers[step]
@@ -246,7 +266,9 @@ class _Sequence:
             logger.info(f"{YELLOW}Score after optimization:{ENDC} {score}")
 
     async def _compiled_by(self, optimizer: Teleprompter, arguments: Mapping[str, Any]) -> Any:
-        offered = {"trainset": self.trainset, "teacher": self.teachers, "valset": self.valset, **arguments}
+        # dspy hands the list on, which no optimizer of prompts takes.
+        teacher = self.teachers[0] if self.teachers is not None and len(self.teachers) == 1 else self.teachers
+        offered = {"trainset": self.trainset, "teacher": teacher, "valset": self.valset, **arguments}
         taken = inspect.signature(optimizer.compile).parameters
         passed = {name: value for name, value in offered.items() if name in taken}
         if type(optimizer).acompile is Teleprompter.acompile:  # a user's own, with `compile` only
