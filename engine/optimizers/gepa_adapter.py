@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import anyio
 
-from ..adapters import ChatAdapter
+from ..adapters import AdapterParseError, ChatAdapter
 from ..evaluation import Evaluate
 from ..example import Prediction
 from ..logs import engine_logger
@@ -240,8 +240,10 @@ class DspyAdapter:
             max_errors=len(batch) * 100,
         )
         result = await evaluate.acall(program, callback_metadata=metadata)
-        if not self._answered and len(result.failures) == len(batch):
-            error = result.failures[0][1]
+        # An answer that cannot be read is an answer: better instructions may make it one that can.
+        dead = [error for _, error in result.failures if not isinstance(error, AdapterParseError)]
+        if not self._answered and len(dead) == len(batch):
+            error = dead[0]
             raise NothingScored(
                 f"None of the {len(batch)} examples of the first evaluation got a score; the first failure was: {error!r}. "
                 "Look at the model and at the metric before anything is optimized."
