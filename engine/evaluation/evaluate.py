@@ -214,13 +214,23 @@ class _Scoring(Parallel):
         score = await self._score(example, prediction)
         if isawaitable(score):  # of a plain function that calls an async one
             score = await score
-        if score is None:
-            raise TypeError(f"the metric {metric_name(self._metric)} returned None: it must return a number or a bool")
+        if not _is_number(score):
+            told = "None" if score is None else f"{score!r}, a {type(score).__name__}"
+            raise TypeError(f"the metric {metric_name(self._metric)} returned {told}: it must return a number or a bool")
         self._progress.scored(score)
         return prediction, score
 
     def failed_item(self, pair: Any) -> Any:
         return pair
+
+
+def _is_number(score: Any) -> bool:
+    """Numbers of any kind, and predictions with a score, count; a text that reads as a number does not."""
+    try:
+        float(score)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(score, str | bytes)
 
 
 class _Progress:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import anyio
 
@@ -70,7 +70,7 @@ class BetterTogether(Teleprompter):
                 "w": BootstrapFinetune(metric=metric),
             }
         for key, optimizer in optimizers.items():
-            if not isinstance(optimizer, Teleprompter):
+            if not isinstance(cast("object", optimizer), Teleprompter):
                 raise TypeError(f"Optimizer '{key}' must be a Teleprompter, got {type(optimizer).__name__}")
         self.optimizers: dict[str, Teleprompter] = optimizers
 
@@ -327,7 +327,7 @@ def _prepared(student: Any, teacher: Any) -> list[Any] | None:
         )
     if not teacher:
         return None
-    teachers = teacher if isinstance(teacher, list) else [teacher]
+    teachers = cast("list[Any]", teacher) if isinstance(teacher, list) else [teacher]
     for each in teachers:
         _require_the_same_structure(student, each)
     return teachers

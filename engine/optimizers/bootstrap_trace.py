@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 from ..adapters import AdapterParseError
 from ..evaluation import Evaluate
@@ -38,14 +38,14 @@ class FailedPrediction:
     format_reward: float | None = None
 
 
-class TraceData(TypedDict, total=False):
+class TraceData(TypedDict):
     """One run. `score` is there if there was a metric."""
 
     example_ind: int
     example: Any
     prediction: Any
     trace: list[tuple[Any, dict[str, Any], Any]]
-    score: Any
+    score: NotRequired[Any]
 
 
 def bootstrap_trace_data(
@@ -138,7 +138,8 @@ async def abootstrap_trace_data(
                 continue
             error = next((each for failed, each in result.failures if failed is example), None)
             raise ValueError(f"not enough values to unpack (expected 2, got 0): example {index} failed: {error}") from error
-        run = TraceData(example=example, prediction=output[0], trace=output[1], example_ind=index)
+        prediction, trace = cast("tuple[Any, list[Any]]", output)
+        run = TraceData(example=example, prediction=prediction, trace=trace, example_ind=index)
         if metric:
             run["score"] = score
         data.append(run)

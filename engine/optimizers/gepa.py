@@ -24,7 +24,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import anyio
 import anyio.to_thread
@@ -304,30 +304,31 @@ class GEPA(Teleprompter):
     ) -> Any:
         """gepa's own loop: blocking, for its thread."""
         try:
-            from gepa import optimize
+            import gepa.api
         except ModuleNotFoundError as error:
             if error.name != "gepa":
                 raise
             raise MissingExtra("optimizers", module="gepa", purpose="GEPA") from error
+        optimize = cast("Any", gepa.api).optimize  # its types are narrower than what it takes
         options = dict(self.gepa_kwargs)
-        stops = options.pop("stop_callbacks", None) or []
-        stops = list(stops) if isinstance(stops, Sequence) else [stops]
-        callbacks = [*(options.pop("callbacks", None) or []), _Reporter(adapter)]
+        given: Any = options.pop("stop_callbacks", None) or ()
+        stops: list[Any] = [*(given if isinstance(given, Sequence) else (given,)), lambda _state: not may_go_on()]  # pyright: ignore[reportUnknownLambdaType]
+        callbacks: list[Any] = [*(options.pop("callbacks", None) or ()), _Reporter(adapter)]
         return optimize(
             seed_candidate={name: predictor.signature.instructions for name, predictor in student.named_predictors()},
             trainset=list(trainset),
             valset=list(valset),
-            adapter=adapter,  # pyright: ignore[reportArgumentType] - by its methods; the protocol's types are gepa's
-            reflection_lm=(lambda x: adapter.stripped_lm_call(x)[0]) if self.reflection_lm is not None else None,
+            adapter=adapter,
+            reflection_lm=adapter.reflect if self.reflection_lm is not None else None,
             candidate_selection_strategy=self.candidate_selection_strategy,
             skip_perfect_score=self.skip_perfect_score,
             reflection_minibatch_size=self.reflection_minibatch_size,
             module_selector=self.component_selector,
             perfect_score=self.perfect_score,
             use_merge=self.use_merge,
-            max_merge_invocations=self.max_merge_invocations,  # pyright: ignore[reportArgumentType] - None as in dspy
+            max_merge_invocations=self.max_merge_invocations,
             max_metric_calls=self.max_metric_calls,
-            stop_callbacks=[*stops, lambda _: not may_go_on()],
+            stop_callbacks=stops,
             callbacks=callbacks,
             logger=LoggerAdapter(logger),
             run_dir=self.log_dir,
@@ -338,7 +339,7 @@ class GEPA(Teleprompter):
             track_best_outputs=self.track_best_outputs,
             display_progress_bar=sys.stderr.isatty() and find_spec("tqdm") is not None,
             raise_on_exception=True,
-            seed=self.seed,  # pyright: ignore[reportArgumentType] - None is a seed to random.Random
+            seed=self.seed,
             **options,
         )
 
@@ -404,10 +405,10 @@ async def _in_its_thread(search: Callable[[], Any]) -> Any:
 
 
 _NO_VALSET = (
-    "No valset provided; Using trainset as valset. This is useful as an inference-time scaling strategy where you want GEPA to "
-    "find the best solutions for the provided tasks in the trainset, as it makes GEPA overfit prompts to the provided trainset. "
-    "In order to ensure generalization and perform well on unseen tasks, please provide separate trainset and valset. Provide "
-    "the smallest valset that is just large enough to match the downstream task distribution, while keeping trainset as large "
+    "No valset provided; Using trainset as valset. This is useful as an inference-time scaling strategy where you want GEPA "
+    "to find the best solutions for the provided tasks in the trainset, as it makes GEPA overfit prompts to the provided "
+    "trainset. In order to ensure generalization and perform well on unseen tasks, please provide separate trainset and valset. "
+    "Provide the smallest valset that is just large enough to match the downstream task distribution, while keeping trainset as large "
     "as possible."
 )
 _LARGE_VALSET = (

@@ -272,7 +272,7 @@ class DspyAdapter:
         return self._evaluation(outputs, scores, runs)
 
     def _evaluation(self, outputs: list[Any], scores: list[Any], trajectories: Any = None) -> Any:
-        from gepa import EvaluationBatch
+        from gepa.core.adapter import EvaluationBatch
 
         objectives: list[dict[str, float]] = []
         plain: list[Any] = []
@@ -298,12 +298,13 @@ class DspyAdapter:
             Exception: no predictor has a run that could be told of.
         """
         predictors = dict(self.build_program(candidate).named_predictors())
+        trajectories: list[Mapping[str, Any]] = eval_batch.trajectories or []
         told: dict[str, list[dict[str, Any]]] = {}
         for name in components_to_update:
             assert name in predictors, f"Predictor not found: {name}"
             items = [
                 item
-                for run in eval_batch.trajectories or []
+                for run in trajectories
                 if (item := self._reflection_on(run, name, predictors[name])) is not None
             ]
             if items:
@@ -377,6 +378,10 @@ class DspyAdapter:
         """The opposite of `get_adapter_state`."""
         if "rng_state" in state:
             self.rng.setstate(state["rng_state"])
+
+    def reflect(self, prompt: Any) -> str:
+        """The first answer of the model that reflects."""
+        return self.stripped_lm_call(prompt)[0]
 
     def stripped_lm_call(self, x: Any) -> list[str]:
         """The texts that the model that reflects answers to a prompt."""

@@ -123,7 +123,7 @@ class InstructionProposer:
         Raises:
             ValueError, TypeError: an argument of another kind; and what `load_skill` raises.
         """
-        limit: object = max_chars
+        limit = cast("object", max_chars)
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit <= 0):
             raise ValueError(f"max_chars must be a positive int or None, got {max_chars!r}.")
         if not isinstance(cast("object", truncate_history_outputs), bool):

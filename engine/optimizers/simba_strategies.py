@@ -154,7 +154,7 @@ async def append_a_rule(bucket: list[Run], system: Any, **kwargs: Any) -> bool:
         else:
             better = _NOT_AVAILABLE
     asked = {
-        "program_code": _source(type(system)),
+        "program_code": _source(system),
         "modules_defn": inspect_modules(system),
         "program_inputs": dict(good["example"].inputs()),
         "oracle_metadata": dict(good["example"].labels()),
@@ -195,7 +195,8 @@ def _told(run: Run, names: Mapping[int, str]) -> dict[str, Any]:
     return {"trajectory": trajectory, "outputs": dict(run["prediction"] or {}), "score": run["score"]}
 
 
-def _source(program_class: type) -> str:
+def _source(program: object) -> str:
+    program_class = type(program)
     try:
         return inspect.getsource(program_class)
     except (OSError, TypeError):

@@ -201,7 +201,7 @@ def traced(ns: Any, **options: Any) -> list[Any]:
             **{key: run[key] for key in ("example_ind", "score") if key in run},
             "example": dict(run["example"]),
             "prediction": shown(run["prediction"]),
-            "trace": [(predictor is program.predict, dict(inputs), shown(output)) for predictor, inputs, output in run["trace"]],
+            "trace": [(step[0] is program.predict, dict(step[1]), shown(step[2])) for step in run["trace"]],
         }
         for run in runs
     ]

@@ -7,7 +7,6 @@ import dspex.engine as engine
 import pytest
 from dspex.engine.optimizers.errors import NothingScored, TrainsetError
 from dspex.engine.optimizers.masked_json import indented_json
-
 from observed import draw, in_no_order, model, records
 
 dspy = pytest.importorskip("dspy", reason="needs the extra `legacy`")
