@@ -1,6 +1,7 @@
 """GEPA's search is a thread; its calls are the loop's: async metrics, settings, cancellation, what a job is told."""
 
 import asyncio
+import sys
 import threading
 from contextvars import ContextVar
 from typing import Any
@@ -189,3 +190,18 @@ async def test_a_job_hears_of_each_candidate_and_can_stop_the_search() -> None:
     assert {(kind, size) for *_, kind, size in job.reported} == {("full", 4)}
     assert len(scores) == 2
     assert job.draft() is student
+
+
+@pytest.mark.parametrize(
+    ("module", "optimizer"),
+    [("gepa", lambda lm: gepa(lm)), ("numpy", lambda lm: engine.SIMBA(metric=scored, bsize=2))],
+)
+async def test_without_its_package_it_names_the_extra(
+    module: str, optimizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = Asked()
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, f"{module}.api", raising=False)
+    with engine.context(lm=lm), pytest.raises(engine.MissingExtra, match=r"dspex\[optimizers\]"):
+        await optimizer(lm).acompile(program(engine), trainset=examples(engine, 0, 2))
+    assert lm.asked == 0
