@@ -304,12 +304,12 @@ class GEPA(Teleprompter):
     ) -> Any:
         """gepa's own loop: blocking, for its thread."""
         try:
-            import gepa.api
+            import gepa
         except ModuleNotFoundError as error:
             if error.name != "gepa":
                 raise
             raise MissingExtra("optimizers", module="gepa", purpose="GEPA") from error
-        optimize = cast("Any", gepa.api).optimize  # its types are narrower than what it takes
+        optimize = cast("Any", gepa).optimize  # its types are narrower than what it takes
         options = dict(self.gepa_kwargs)
         given: Any = options.pop("stop_callbacks", None) or ()
         stops: list[Any] = [*(given if isinstance(given, Sequence) else (given,)), lambda _state: not may_go_on()]  # pyright: ignore[reportUnknownLambdaType]
@@ -407,9 +407,9 @@ async def _in_its_thread(search: Callable[[], Any]) -> Any:
 _NO_VALSET = (
     "No valset provided; Using trainset as valset. This is useful as an inference-time scaling strategy where you want GEPA "
     "to find the best solutions for the provided tasks in the trainset, as it makes GEPA overfit prompts to the provided "
-    "trainset. In order to ensure generalization and perform well on unseen tasks, please provide separate trainset and valset. "
-    "Provide the smallest valset that is just large enough to match the downstream task distribution, while keeping trainset as large "
-    "as possible."
+    "trainset. In order to ensure generalization and perform well on unseen tasks, please provide separate trainset and "
+    "valset. Provide the smallest valset that is just large enough to match the downstream task distribution, while keeping "
+    "trainset as large as possible."
 )
 _LARGE_VALSET = (
     "You can consider using a smaller sample of the valset to allow GEPA to explore more diverse solutions within the same "

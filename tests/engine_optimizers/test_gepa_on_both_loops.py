@@ -201,7 +201,6 @@ async def test_without_its_package_it_names_the_extra(
 ) -> None:
     lm = Asked()
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, f"{module}.api", raising=False)
     with engine.context(lm=lm), pytest.raises(engine.MissingExtra, match=r"dspex\[optimizers\]"):
         await optimizer(lm).acompile(program(engine), trainset=examples(engine, 0, 2))
     assert lm.asked == 0
