@@ -132,7 +132,11 @@ class BaseLM:
         if type(self).__call__ is not BaseLM.__call__:
             # A subclass that changes the synchronous call means every call. It blocks, so it goes to a thread.
             call = partial(self.__call__, prompt, messages=messages, **kwargs)
-            return await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+
+            async def blocking() -> Answer:
+                return Answer(await anyio.to_thread.run_sync(call, abandon_on_cancel=True))
+
+            return (await self._metered(prompt, messages, {**self.kwargs, **kwargs}, blocking)).outputs
         return await self._asked(prompt, messages=messages, **kwargs)
 
     @with_callbacks

@@ -52,7 +52,8 @@ def _completions_from_text(text: str) -> tuple[Completion, ...]:
         for name in ("tool_calls", "citations"):
             if name in kept:
                 kept[name] = tuple(kept[name])
-        made.append(Completion(**{"text": None, **kept}))
+        kept.setdefault("text", None)
+        made.append(Completion(**kept))
     return tuple(made)
 
 
