@@ -1,7 +1,13 @@
-"""An optimizer job in a process of its own, to be killed: `killed_job.py URL JOURNAL LOOP CACHE`. Prints its result."""
+"""Optimizer jobs in processes of their own, to be killed.
+
+A line `URL JOURNAL LOOP CACHE` on standard input makes a job in a forked child, which has the imports already; its process id
+is printed, then how it ended. The result is written to JOURNAL.result.
+"""
 
 import json
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,7 +23,7 @@ def right(example: Any, prediction: Any, trace: Any = None) -> bool:
     return example.answer == prediction.answer
 
 
-async def main(url: str, journal: str, cache: bool) -> None:
+async def main(url: str, journal: str, cache: bool) -> str:
     optimizer = BootstrapFewShotWithRandomSearch(
         metric=right, max_bootstrapped_demos=2, max_labeled_demos=3, max_rounds=2, num_candidate_programs=3, num_threads=3
     )
@@ -36,9 +42,31 @@ async def main(url: str, journal: str, cache: bool) -> None:
         for each in outcome.program.candidate_programs
     ]
     result = {"state": outcome.program.dump_state(), "candidates": candidates, "calls": outcome.spent.calls}
-    print(json.dumps(result, sort_keys=True))
+    return json.dumps(result, sort_keys=True)
+
+
+def work(url: str, journal: str, loop: str, cache: str) -> None:
+    configure_cache(enable_disk_cache=False, enable_memory_cache=True)
+    result = anyio.run(main, url, journal, cache == "cached", backend=loop)
+    Path(f"{journal}.result").write_text(result)
+
+
+def serve() -> None:
+    import openai.resources  # noqa: F401 - paid once
+    import trio  # noqa: F401
+
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            try:
+                work(*line.split())
+            except BaseException as error:
+                print(repr(error), file=sys.stderr, flush=True)
+                os._exit(1)
+            os._exit(0)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
 if __name__ == "__main__":
-    configure_cache(enable_disk_cache=False, enable_memory_cache=True)
-    anyio.run(main, sys.argv[1], sys.argv[2], sys.argv[4] == "cached", backend=sys.argv[3])
+    serve()
