@@ -27,10 +27,11 @@ _made_with: WeakKeyDictionary[Teleprompter, tuple[tuple[Any, ...], dict[str, Any
 
 
 def made_with(optimizer: object) -> Mapping[str, Any]:
-    """The arguments that an optimizer was made with, defaults included; for one that is no `Teleprompter`, its attributes."""
+    """The arguments that an optimizer was made with, defaults included; for one that is no `Teleprompter`, its
+    public attributes."""
     made = _made_with.get(optimizer) if isinstance(optimizer, Teleprompter) else None
     if made is None:
-        return dict(vars(optimizer))
+        return {name: value for name, value in vars(optimizer).items() if not name.startswith("_")}
     arguments, options = made
     try:
         bound = inspect.signature(type(optimizer)).bind(*arguments, **options)

@@ -129,8 +129,7 @@ def _code(function: Callable[..., object]) -> list[str]:
     target: Any = getattr(function, "func", function)  # of a partial
     name = getattr(target, "__qualname__", type(target).__qualname__)
     try:
-        kind: type[Any] = type(target)
-        code: Any = target if hasattr(target, "__qualname__") else kind
+        code = target if hasattr(target, "__qualname__") else target.__class__
         return [name, inspect.getsource(code)]
     except (OSError, TypeError):
         return [name]

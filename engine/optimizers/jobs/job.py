@@ -39,6 +39,7 @@ import anyio
 
 from ....runtime import (
     Actor,
+    ExitSignal,
     Reason,
     Ref,
     Refuse,
@@ -47,6 +48,7 @@ from ....runtime import (
     RuntimeClosed,
     StartFailed,
     current_runtime,
+    is_orderly,
     open_runtime,
 )
 from ....runtime.process import BESIDE, CURRENT
@@ -194,13 +196,16 @@ class OptimizerJob(Actor):
             self._meter.stop(None)
 
     async def handle_info(self, message: object) -> None:
-        """The time of the budget is over: calls in hand end too."""
+        """The time of the budget is over: calls in hand end too. Or something that belongs to the job has ended."""
         if message is _TIME_IS_UP:
             if self._ending is None:
                 self._meter.stop("seconds")
                 self._scope.cancel()
-            return
-        await super().handle_info(message)
+        elif isinstance(message, ExitSignal):
+            if not is_orderly(message.reason):
+                self.stop(message.reason)
+        else:
+            await super().handle_info(message)
 
     async def terminate(self, reason: Reason) -> None:
         """Close the journal."""
