@@ -39,6 +39,7 @@ import anyio
 
 from ....runtime import (
     Actor,
+    Event,
     ExitSignal,
     Reason,
     Ref,
@@ -126,7 +127,6 @@ class OptimizerJob(Actor):
         self._ending: JobOutcome | JobStopped | None = None
         self._waiting: list[Reply] = []
         self._journal: Journal | None = None
-        self._scope = anyio.CancelScope()
         _check(optimizer, student, arguments)
 
     async def init(self) -> None:
@@ -140,6 +140,7 @@ class OptimizerJob(Actor):
         except BaseException:
             await self._close_journal()
             raise
+        self._scope = anyio.CancelScope()
         self._meter = JobMeter(self._budget, self._journal, self.rt.now, self._scope.cancel)
         self._board = Board(self.rt.now)
         self._trials = JobTrials(
@@ -153,6 +154,11 @@ class OptimizerJob(Actor):
             "engine.job.started", job=self._name, optimizer=type(self._optimizer).__name__, known=known
         )
         self.task(self._work)
+
+    @property
+    def name(self) -> str:
+        """As in its events."""
+        return self._name
 
     # --- messages -----------------------------------------------------------------------------------------------
 
@@ -391,24 +397,23 @@ async def run_job(
     Cancelled: the job is, and its journal is closed; the same job goes on from there.
     """
     async with _runtime() as rt:
-        try:
-            ref: Ref[OptimizerJob] = await rt.start(job, name=name)
-        except StartFailed as error:
-            if error.__cause__ is not None:
-                raise error.__cause__ from None
-            raise
+        running: list[Ref[OptimizerJob]] = []
 
-        def hear(_: object) -> None:
-            if on_progress is not None and ref.alive:
+        def hear(event: Event) -> None:
+            if on_progress is not None and event.data["job"] == job.name:
                 on_progress(job.status())
 
         unsubscribe = rt.events.subscribe(hear, prefix="engine.job.")
         try:
-            return await ref.within(None).call(OptimizerJob.result)
+            running.append(await rt.start(job, name=name))
+            return await running[0].within(None).call(OptimizerJob.result)
+        except StartFailed as error:
+            raise (error.__cause__ or error) from None
         finally:
             unsubscribe()
             with anyio.CancelScope(shield=True):
-                await ref.stop()
+                for ref in running:
+                    await ref.stop()
 
 
 @asynccontextmanager

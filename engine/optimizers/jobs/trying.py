@@ -15,7 +15,7 @@ from ....supervisors import TaskSupervisor
 from ...evaluation import EvaluationResult
 from ...places import PLACE, Place, next_place
 from ..trials import TrialKind
-from .board import Board
+from .board import Board, copy_of
 from .journal import Journal
 from .meter import JobMeter
 from .states import state_text
@@ -165,8 +165,14 @@ class JobTrials:
 
     def report_trial(self, program: Any, score: float, *, kind: TrialKind, size: int | None, label: str) -> None:
         """See `trials.report_trial`."""
-        number = self._board.begin(kind=kind, size=size, label=label)
-        self._ended(number, "done", program=program, score=float(score))
+        # Of a thread's program a copy is made at once, since the thread goes on with it.
+        reported = program if self._on_loop_thread() else copy_of(program)
+
+        def note() -> None:
+            number = self._board.begin(kind=kind, size=size, label=label)
+            self._ended(number, "done", program=reported, score=float(score))
+
+        self._on_loop(note)
 
     def keep_draft(self, program: Callable[[], Any]) -> None:
         """See `trials.keep_draft`."""
@@ -174,10 +180,12 @@ class JobTrials:
 
     def plan_trials(self, count: int | None, *, phase: str) -> None:
         """See `trials.plan_trials`."""
-        self._board.plan(count, phase)
-        self._on_loop(
-            lambda: self._rt.events.emit("engine.job.planned", job=self._name, phase=phase, trials=count)
-        )
+
+        def note() -> None:
+            self._board.plan(count, phase)
+            self._rt.events.emit("engine.job.planned", job=self._name, phase=phase, trials=count)
+
+        self._on_loop(note)
 
     def may_go_on(self) -> bool:
         """See `trials.may_go_on`."""
@@ -186,24 +194,23 @@ class JobTrials:
     def _ended(self, number: int, state: Any, *, program: Any = None, score: float | None = None, error: Any = None) -> None:
         record, is_best = self._board.end(number, state, program=program, score=score, error=error)
         kept = state_text(self._board.best_program) if is_best and self._journal is not None else None
+        if self._journal is not None:
+            self._journal.trial(record, kept)
+        self._rt.events.emit(
+            "engine.job.trial",
+            job=self._name,
+            trial=record.number,
+            kind=record.kind,
+            state=record.state,
+            score=record.score,
+            best=is_best,
+        )
 
-        def tell() -> None:
-            if self._journal is not None:
-                self._journal.trial(record, kept)
-            self._rt.events.emit(
-                "engine.job.trial",
-                job=self._name,
-                trial=record.number,
-                kind=record.kind,
-                state=record.state,
-                score=record.score,
-                best=is_best,
-            )
-
-        self._on_loop(tell)
+    def _on_loop_thread(self) -> bool:
+        return threading.get_ident() == self._loop_thread
 
     def _on_loop(self, function: Callable[[], None]) -> None:
-        if threading.get_ident() == self._loop_thread:
+        if self._on_loop_thread():
             function()
         else:
             self._rt.kernel.backend.call_from_thread(function)
