@@ -53,10 +53,14 @@ class Optimized:
     """The job's: trials, what was spent."""
 
 
-def optimized_by(optimizer: str, flags: Flags | FlagStore | None) -> tuple[Literal["native", "legacy"], str]:
-    """Which engine runs an optimizer, and why."""
+def optimized_by(
+    optimizer: str, flags: Flags | FlagStore | None = None, *, use_legacy_optimizer: bool | None = None
+) -> tuple[Literal["native", "legacy"], str]:
+    """Which engine runs an optimizer, and why. What is said for this call outranks the flags."""
     if optimizer in LEGACY_ONLY:
         return "legacy", f"{optimizer} trains weights, which only dspy does"
+    if use_legacy_optimizer is not None:
+        return ("legacy" if use_legacy_optimizer else "native"), f"{FLAG}={use_legacy_optimizer} for this call"
     current = flags.current if isinstance(flags, FlagStore) else flags
     if getattr(current, FLAG, False):
         return "legacy", f"{FLAG}=True"
@@ -74,13 +78,14 @@ def optimization_job(
     arguments: Mapping[str, Any] | None = None,
     lm: LMSettings | BaseLM | None = None,
     flags: Flags | FlagStore | None = None,
+    use_legacy_optimizer: bool | None = None,
     budget: Budget | None = None,
     journal: str | os.PathLike[str] | None = None,
     policy: TrialPolicy | None = None,
     pool: PoolOptions | None = None,
 ) -> OptimizerJob:
     """The job that `optimize` runs, for a supervisor of your own. Parameters and errors as there."""
-    by, _ = _engine(optimizer, flags)
+    by, _ = _engine(optimizer, flags, use_legacy_optimizer)
     given: dict[str, Any] = {"trainset": trainset, **(arguments or {})}
     if valset is not None:
         given["valset"] = valset
@@ -115,6 +120,7 @@ async def optimize(
     arguments: Mapping[str, Any] | None = None,
     lm: LMSettings | BaseLM | None = None,
     flags: Flags | FlagStore | None = None,
+    use_legacy_optimizer: bool | None = None,
     budget: Budget | None = None,
     journal: str | os.PathLike[str] | None = None,
     policy: TrialPolicy | None = None,
@@ -130,8 +136,9 @@ async def optimize(
         options: further arguments of the optimizer's constructor.
         arguments: further arguments of its `compile`.
         lm: the model to ask; default the one of the settings.
-        flags: whose `use_legacy_optimizer` decides. BootstrapFinetune and GRPO are dspy's in any case, and their worker asks
-            the model of `lm`, which is an `LMSettings` then, itself.
+        flags: whose `use_legacy_optimizer` decides. BootstrapFinetune and GRPO are dspy's in any case, and their worker
+            asks the model of `lm`, which is an `LMSettings` then, itself.
+        use_legacy_optimizer: for this call; it outranks the flags.
         budget, journal, policy: see `OptimizerJob`.
         pool: how the legacy worker is made.
         on_progress: see `run_job`.
@@ -143,7 +150,7 @@ async def optimize(
         JournalError: nothing was run.
     Cancelled: the job is; a legacy worker is killed.
     """
-    by, reason = _engine(optimizer, flags)
+    by, reason = _engine(optimizer, flags, use_legacy_optimizer)
     job = optimization_job(
         program,
         optimizer,
@@ -154,6 +161,7 @@ async def optimize(
         arguments=arguments,
         lm=lm,
         flags=flags,
+        use_legacy_optimizer=use_legacy_optimizer,
         budget=budget,
         journal=journal,
         policy=policy,
@@ -172,8 +180,11 @@ async def optimize(
     )
 
 
-def _engine(optimizer: str | Any, flags: Flags | FlagStore | None) -> tuple[Literal["native", "legacy"], str]:
-    return optimized_by(optimizer if isinstance(optimizer, str) else type(optimizer).__name__, flags)
+def _engine(
+    optimizer: str | Any, flags: Flags | FlagStore | None, said: bool | None
+) -> tuple[Literal["native", "legacy"], str]:
+    name = optimizer if isinstance(optimizer, str) else type(optimizer).__name__
+    return optimized_by(name, flags, use_legacy_optimizer=said)
 
 
 def _native(program: ProgramSpec | Module) -> Module:

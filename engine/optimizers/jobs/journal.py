@@ -46,6 +46,8 @@ __all__ = [
 
 FORMAT: Final = 1
 _APPLICATION: Final = 0x64735A4A  # "dsZJ": what SQLite's own header calls the owner of the file
+_PATIENCE: Final = 0.2
+"""Seconds to wait for who only looks into a file. Who works on it keeps it to the end."""
 _SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE calls (
@@ -263,7 +265,7 @@ def _open(path: Path, identity: Mapping[str, object]) -> tuple[sqlite3.Connectio
 
 def _connected(path: Path) -> sqlite3.Connection:
     try:
-        return sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
+        return sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:
         raise JournalUnreadable(path, error) from error
 
@@ -291,7 +293,7 @@ def _check(path: Path, identity: Mapping[str, object]) -> None:
 def _reading(path: Path) -> sqlite3.Connection:
     try:
         return sqlite3.connect(
-            f"file:{quote(os.fspath(path.absolute()))}?mode=ro", uri=True, timeout=1.0, isolation_level=None
+            f"file:{quote(os.fspath(path.absolute()))}?mode=ro", uri=True, timeout=_PATIENCE, isolation_level=None
         )
     except sqlite3.Error as error:
         raise JournalUnreadable(path, error) from error
