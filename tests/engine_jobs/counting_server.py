@@ -31,7 +31,11 @@ class CountingServer:
             def do_POST(self) -> None:
                 outer._serve(self)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, request: object, client_address: object) -> None:
+                pass  # the connection of a process that was killed
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True  # a killed client leaves its thread in a read
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="counting-server")
         self._thread.start()
