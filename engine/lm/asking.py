@@ -148,6 +148,7 @@ class AskingLM(BaseLM):
             lambda: self._made(sent, wanted, options),
             completions_codec(self._price),
             one_answer=bool(options.get("cache", self.cache)),
+            requests=_count(options),
         )
 
     async def _made(
@@ -164,7 +165,7 @@ class AskingLM(BaseLM):
             timeout=seconds(options.get("timeout")),
             api=self.model_type,
         )
-        count = options.get("n") or options.get("num_generations") or 1
+        count = _count(options)
         retries = int(options.get("num_retries", self.num_retries))
         stream = settings.send_stream
         asked = _Asked(
@@ -378,6 +379,10 @@ class _Shown:
         self.anything = True
         if self._emit is not None:
             await self._emit(delta)
+
+
+def _count(options: Mapping[str, Any]) -> int:
+    return options.get("n") or options.get("num_generations") or 1
 
 
 def seconds(timeout: object) -> float:

@@ -33,13 +33,20 @@ class Meter(Protocol):
     """What a job does with a request."""
 
     async def ask(
-        self, request: Mapping[str, Any], make: Callable[[], Awaitable[T]], codec: Codec[T], *, one_answer: bool
+        self,
+        request: Mapping[str, Any],
+        make: Callable[[], Awaitable[T]],
+        codec: Codec[T],
+        *,
+        one_answer: bool,
+        requests: int,
     ) -> T:
         """The answer of `await make()`, or the one that is known.
 
         Args:
             request: what makes it differ from others; without credentials and addresses.
             one_answer: equal requests have one answer, wherever they are made (the LM caches). Else each has its own.
+            requests: how many it takes, where each of several candidates is asked for by itself.
 
         Does not return when the job is to stop: it waits to be cancelled.
         """
@@ -55,6 +62,7 @@ async def metered(
     codec: Codec[T],
     *,
     one_answer: bool,
+    requests: int = 1,
 ) -> T:
     """`await make()`, under the eyes of the job that runs here. What it asks in turn (an LM that asks another) is not
     counted again."""
@@ -69,4 +77,4 @@ async def metered(
         finally:
             METER.reset(token)
 
-    return await meter.ask(request(), alone, codec, one_answer=one_answer)
+    return await meter.ask(request(), alone, codec, one_answer=one_answer, requests=requests)

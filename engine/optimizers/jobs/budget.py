@@ -20,7 +20,7 @@ class Budget:
     """
 
     calls: int | None = None
-    """Requests to models, retries of one not counted. Answers from the cache or the journal are not requests."""
+    """Requests to models, those that fail included, retries of one not. Answers from a cache or the journal are none."""
     tokens: int | None = None
     """Of prompts and answers together. The models must report their usage."""
     cost: float | None = None
@@ -49,11 +49,13 @@ class Spent:
     """US dollars, of the calls whose cost is known."""
     seconds: float = 0.0
 
-    def reached(self, budget: Budget) -> Limit | None:
-        """The first limit that is reached."""
+    def reached(self, budget: Budget, requests: int = 1) -> Limit | None:
+        """The first limit that does not allow so many requests more."""
+        if budget.calls is not None and self.calls + requests > budget.calls:
+            return "calls"
         for name in LIMITS:
             limit = getattr(budget, name)
-            if limit is not None and getattr(self, name) >= limit:
+            if limit is not None and name != "calls" and getattr(self, name) >= limit:
                 return name
         return None
 

@@ -51,7 +51,7 @@ _PATIENCE: Final = 0.2
 _SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE calls (
-    key BLOB PRIMARY KEY, answer TEXT NOT NULL, tokens INTEGER, cost REAL, at REAL NOT NULL
+    key BLOB PRIMARY KEY, answer TEXT NOT NULL, requests INTEGER NOT NULL, tokens INTEGER, cost REAL, at REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE trials (number INTEGER PRIMARY KEY, record TEXT NOT NULL, state TEXT);
 """
@@ -106,6 +106,7 @@ class KeptCall:
 
     key: bytes
     answer: str
+    requests: int
     tokens: int | None
     cost: float | None
     at: float
@@ -217,8 +218,8 @@ def _write(
     connection.execute("BEGIN")
     try:
         connection.executemany(
-            "INSERT OR IGNORE INTO calls (key, answer, tokens, cost, at) VALUES (?, ?, ?, ?, ?)",
-            [(call.key, call.answer, call.tokens, call.cost, call.at) for call in calls],
+            "INSERT OR IGNORE INTO calls (key, answer, requests, tokens, cost, at) VALUES (?, ?, ?, ?, ?, ?)",
+            [(call.key, call.answer, call.requests, call.tokens, call.cost, call.at) for call in calls],
         )
         connection.executemany(
             "INSERT INTO trials (number, record, state) VALUES (?, ?, ?) ON CONFLICT (number) DO UPDATE SET "
@@ -319,7 +320,8 @@ def _same(path: Path, kept: Mapping[str, object], identity: Mapping[str, object]
 
 def _spent(connection: sqlite3.Connection) -> Spent:
     calls, tokens, cost, seconds = connection.execute(
-        "SELECT count(*), coalesce(sum(tokens), 0), coalesce(sum(cost), 0.0), coalesce(max(at), 0.0) FROM calls"
+        "SELECT coalesce(sum(requests), 0), coalesce(sum(tokens), 0), coalesce(sum(cost), 0.0), coalesce(max(at), 0.0) "
+        "FROM calls"
     ).fetchone()
     return Spent(calls, tokens, cost, seconds)
 

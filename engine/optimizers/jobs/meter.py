@@ -79,7 +79,13 @@ class JobMeter:
             self._drained()
 
     async def ask(
-        self, request: Mapping[str, Any], make: Callable[[], Awaitable[T]], codec: Codec[T], *, one_answer: bool
+        self,
+        request: Mapping[str, Any],
+        make: Callable[[], Awaitable[T]],
+        codec: Codec[T],
+        *,
+        one_answer: bool,
+        requests: int,
     ) -> T:
         """See `Meter`. Cancelled: the request is, and counts as one that was made."""
         if self.stopping:
@@ -89,16 +95,16 @@ class JobMeter:
         if journal is not None and key is not None and journal.has(key):
             self.from_journal += 1
             return codec.from_text(await self._unless_broken(journal.answer(key)))
-        limit = self.spent.reached(self._budget)
+        limit = self.spent.reached(self._budget, requests)
         if limit is not None:
             self.stop(limit)
             await anyio.sleep_forever()
-        self._begun += 1
+        self._begun += requests
         self.in_hand += 1
         try:
             answer = await make()
             self._answered += 1
-            await self._count(key, answer, codec)
+            await self._count(key, answer, codec, requests)
         except Exception as error:
             self.last_error = error
             raise
@@ -108,7 +114,7 @@ class JobMeter:
                 self._drained()
         return answer
 
-    async def _count(self, key: bytes | None, answer: T, codec: Codec[T]) -> None:
+    async def _count(self, key: bytes | None, answer: T, codec: Codec[T], requests: int) -> None:
         tokens, cost = codec.tokens(answer), codec.cost(answer)
         self._tokens += tokens or 0
         self._cost += cost or 0.0
@@ -118,7 +124,7 @@ class JobMeter:
             except (TypeError, ValueError) as error:
                 logger.warning(f"An answer cannot be written as JSON, so a resumed job will ask for it again: {error}")
             else:
-                kept = KeptCall(key, text, tokens, cost, self.elapsed)
+                kept = KeptCall(key, text, requests, tokens, cost, self.elapsed)
                 await self._unless_broken(self._journal.keep(kept))
         for name, value, remedy in (
             ("tokens", tokens, "it reports no usage"),

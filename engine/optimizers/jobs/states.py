@@ -1,8 +1,12 @@
-"""A program's state as text, for the journal: what `load_state` takes."""
+"""A program's state as text, for the journal: what `load_state` takes, without the addresses of its models.
+
+An address may hold a credential, and `load_state` takes none from a file unless it is told to.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -15,6 +19,19 @@ def state_text(program: Any) -> str | None:
     if dump is None:
         return None
     try:
-        return to_json(dump(), inf_nan_mode="null").decode()
+        return to_json(_without_addresses(dump()), inf_nan_mode="null").decode()
     except PydanticSerializationError:
         return None
+
+
+def _without_addresses(state: Mapping[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for name, value in state.items():
+        if name == "lm" and isinstance(value, Mapping):
+            lm = cast("Mapping[str, Any]", value)
+            made[name] = {option: each for option, each in lm.items() if option not in ("api_base", "base_url")}
+        elif isinstance(value, Mapping) and "signature" in value:  # a predictor of a program
+            made[name] = _without_addresses(cast("Mapping[str, Any]", value))
+        else:
+            made[name] = value
+    return made
