@@ -20,7 +20,7 @@ from ...lm import BaseLM
 from ...saved_state import serializable
 from ..teleprompter import made_with
 
-__all__ = ["differences", "identity_of"]
+__all__ = ["differences", "identity_of", "seed_of"]
 
 Identity = Mapping[str, object]
 
@@ -44,6 +44,11 @@ def identity_of(optimizer: Any, student: Any, arguments: Mapping[str, Any], lm: 
         parts[f"argument {name!r}"] = _kept(value)
     parts["lm"] = _kept(lm)
     return parts
+
+
+def seed_of(identity: Identity) -> int:
+    """A seed that is the job's own, the same in every run of it."""
+    return int.from_bytes(sha256(to_json(dict(identity))).digest()[:4], "big")
 
 
 def differences(kept: Identity, here: Identity) -> list[str]:

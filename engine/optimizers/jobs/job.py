@@ -64,7 +64,7 @@ from ..teleprompter import Teleprompter
 from ..trials import JOB
 from .board import Board
 from .budget import Budget
-from .identity import identity_of
+from .identity import identity_of, seed_of
 from .journal import Journal
 from .meter import JobMeter
 from .outcomes import BadJob, BudgetExhausted, JobCancelled, JobFailed, JobOutcome, JobStopped
@@ -135,6 +135,9 @@ class OptimizerJob(Actor):
             lm = self._overrides.get("lm") or self._context.run(settings.get, "lm")
             identity = identity_of(self._optimizer, self._student, self._arguments, lm)
             self._journal = await Journal.open(self._path, identity)
+            if _draws_a_seed(self._optimizer, self._arguments):
+                # Left alone it would draw another in each run, and no journal could answer the second.
+                self._arguments["seed"] = seed_of(identity)
         try:
             tasks = await self.start_link(TaskSupervisor())
         except BaseException:
@@ -370,6 +373,17 @@ def _check(optimizer: Any, student: Any, arguments: Mapping[str, Any]) -> None:
         raise BadJob(f"{type(optimizer).__name__}.compile does not take these arguments: {error}") from error
     except ValueError:
         pass  # it has no signature to be had
+
+
+def _draws_a_seed(optimizer: Any, arguments: Mapping[str, Any]) -> bool:
+    """Whether `compile` takes a seed, nobody has given one, and the optimizer has none of its own."""
+    if arguments.get("seed") is not None or getattr(optimizer, "seed", None) is not None:
+        return False
+    try:
+        parameters = inspect.signature(getattr(optimizer, "acompile", None) or optimizer.compile).parameters
+    except ValueError:
+        return False
+    return "seed" in parameters and parameters["seed"].default is None
 
 
 def _length(value: object) -> int:
