@@ -20,6 +20,7 @@ from .example import Example
 from .logs import engine_logger
 from .off_loop import ask, call_off_loop
 from .own_variables import with_own_variables
+from .places import PLACE, next_place
 from .settings import settings
 from .sync import run_sync
 
@@ -200,6 +201,7 @@ class _Run:
         self._copied: set[int] = set()
         self._errors = 0
         self._gave_up = False
+        self._place = next_place("e")
         self.failed: list[tuple[int, Exception]] = []
 
     async def finish(self) -> list[Any]:
@@ -221,6 +223,8 @@ class _Run:
             await with_own_variables(self._attempt(index))
 
     async def _attempt(self, index: int) -> None:
+        if self._place is not None:
+            PLACE.set(self._place.at(index))
         try:
             outcome = await self._call(self._items[index])
         except Exception as error:

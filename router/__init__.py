@@ -4,12 +4,22 @@ from .app import AppStatistics, Dspex
 from .arms import Arm, LegacyArm, NativeArm
 from .comparison import BadMetric, Metric, Scores, fields_equal
 from .decision import Decision, decide
-from .errors import AppClosed, ArmDown, BadFlags, BadProgram, EngineMissing, RouterError, UnknownProgram
+from .errors import (
+    AppClosed,
+    ArmDown,
+    BadFlags,
+    BadOptimization,
+    BadProgram,
+    EngineMissing,
+    RouterError,
+    UnknownProgram,
+)
 from .flag_sources import FlagFile, flags_from_environment, flags_from_file, flags_from_mapping
 from .flags import FlagChange, Flags, FlagStore, Mode
 from .journal import Journal, JournalUnreadable, ShadowReport, shadow_report
 from .ledger import Book, Ledger
 from .open_feature import Chooser, OpenFeatureChooser
+from .optimization import Optimized, optimization_job, optimize, optimized_by
 from .outcomes import Observer, Outcome
 from .programs import ProgramSpec
 from .prometheus import AppCollector
@@ -32,6 +42,7 @@ __all__ = [
     "Attempt",
     "BadFlags",
     "BadMetric",
+    "BadOptimization",
     "BadProgram",
     "Book",
     "Chooser",
@@ -53,6 +64,7 @@ __all__ = [
     "NativeArm",
     "Observer",
     "OpenFeatureChooser",
+    "Optimized",
     "Outcome",
     "ProgramSpec",
     "Request",
@@ -74,6 +86,9 @@ __all__ = [
     "flags_from_file",
     "flags_from_mapping",
     "is_native",
+    "optimization_job",
+    "optimize",
+    "optimized_by",
     "place",
     "router_children",
     "shadow_report",

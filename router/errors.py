@@ -6,6 +6,7 @@ RouterError
 ├── EngineMissing        the flags choose an engine that this program does not have
 ├── ArmDown              the actor of the chosen engine is not alive at the moment
 ├── BadProgram           a program that cannot be served, and why                 (also a ValueError)
+├── BadOptimization      a program cannot be optimized so, and what to change      (also a ValueError)
 ├── JournalUnreadable    a file that is no journal of comparisons
 └── AppClosed            the app is not running, or runs already
 """
@@ -64,6 +65,10 @@ class BadProgram(RouterError, ValueError):
     def __init__(self, program: str, why: str) -> None:
         super().__init__(f"program {program!r}: {why}")
         self.program = program
+
+
+class BadOptimization(RouterError, ValueError):
+    """A program cannot be optimized as was asked. Nothing was run."""
 
 
 class AppClosed(RouterError):

@@ -21,6 +21,7 @@ from ..saved_state import serializable
 from ..settings import context, settings
 from .labeled import LabeledFewShot
 from .teleprompter import Teleprompter
+from .trials import keep_draft
 
 __all__ = ["BootstrapFewShot"]
 
@@ -70,6 +71,7 @@ class BootstrapFewShot(Teleprompter):
         self.trainset = trainset
         await self._prepare(student, teacher)
         self._match_predictors()
+        keep_draft(self._draft)
         await self._bootstrap()
         self._give_demos()
         self.student._compiled = True
@@ -168,6 +170,13 @@ class BootstrapFewShot(Teleprompter):
                 rng = random.Random(_digest(demos))
                 demos = [rng.choice(demos[:-1]) if rng.random() < 0.5 else demos[-1]]
             self.name2traces[name].extend(demos)
+
+    def _draft(self) -> Any:
+        """The student with the demos that there are now."""
+        made = self.student.deepcopy()
+        for name, predictor in made.named_predictors():
+            predictor.demos = self.name2traces[name][: self.max_bootstrapped_demos]
+        return made
 
     def _give_demos(self) -> None:
         rng = random.Random(0)

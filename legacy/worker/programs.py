@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from . import wire
+from .compiling import compile_program
 from .host_calls import HostCalls
 from .models import Models
 from .values import Values
@@ -145,6 +146,9 @@ class Programs:
         return known[1]
 
     def _load(self, spec: Mapping[str, Any]) -> Any:
+        if spec["kind"] == "compile":
+            self._host.keeps_rollouts = True  # repeated rounds must not have one answer
+            return compile_program(self.dspy, lambda: self._load(spec["student"]), self._host, self._values)
         if spec["kind"] == "signature":
             if spec["module"] not in MODULES:
                 raise Failure("config", f"module {spec['module']!r} is not one of {', '.join(MODULES)}")
