@@ -80,15 +80,21 @@ if TYPE_CHECKING:
     )
     from .optimizers import (
         COPRO,
+        GEPA,
+        GRPO,
+        SIMBA,
+        BetterTogether,
         BootstrapFewShot,
         BootstrapFewShotWithOptuna,
         BootstrapFewShotWithRandomSearch,
+        BootstrapFinetune,
         Ensemble,
         InferRules,
         KNNFewShot,
         LabeledFewShot,
         MIPROv2,
         Teleprompter,
+        bootstrap_trace_data,
     )
     from .optimizers import BootstrapFewShotWithRandomSearch as BootstrapRS
     from .optimizers.jobs import (
@@ -155,9 +161,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COPRO",
+    "GEPA",
+    "GRPO",
     "KNN",
     "LM",
     "RLM",
+    "SIMBA",
     "Adapter",
     "AdapterError",
     "AdapterParseError",
@@ -168,9 +177,11 @@ __all__ = [
     "BaseLM",
     "BaseModule",
     "BestOfN",
+    "BetterTogether",
     "BootstrapFewShot",
     "BootstrapFewShotWithOptuna",
     "BootstrapFewShotWithRandomSearch",
+    "BootstrapFinetune",
     "BootstrapRS",
     "Budget",
     "BudgetExhausted",
@@ -284,6 +295,7 @@ __all__ = [
     "UsageTracker",
     "XMLAdapter",
     "asyncify",
+    "bootstrap_trace_data",
     "check_inputs",
     "configure",
     "configure_cache",

@@ -118,13 +118,27 @@ PATHS: dict[str, tuple[str, ...]] = {
     "streaming.streamify": ("streaming.streamify",),
     "streaming.streaming_listener": ("streaming.listener",),
     "teleprompt": ("optimizers",),
+    "teleprompt.bettertogether": ("optimizers.better_together", "optimizers"),
     "teleprompt.bootstrap": ("optimizers",),
     "teleprompt.copro_optimizer": ("optimizers.copro", "optimizers"),
-    "teleprompt.ensemble": ("optimizers",),
     "teleprompt.infer_rules": ("optimizers.infer_rules", "optimizers"),
+    "teleprompt.bootstrap_finetune": ("optimizers.weights", "optimizers"),
+    "teleprompt.ensemble": ("optimizers",),
+    "teleprompt.bootstrap_trace": ("optimizers.bootstrap_trace",),
+    "teleprompt.gepa": ("optimizers.gepa", "optimizers.instruction_proposer"),
+    "teleprompt.gepa.gepa": ("optimizers.gepa", "optimizers.gepa_result", "optimizers.gepa_adapter"),
+    "teleprompt.gepa.gepa_utils": (
+        "optimizers.gepa_adapter",
+        "optimizers.bootstrap_trace",
+        "optimizers.instruction_proposer",
+    ),
+    "teleprompt.gepa.instruction_proposal": ("optimizers.instruction_proposer", "optimizers.multimodal_proposer"),
+    "teleprompt.grpo": ("optimizers.weights", "optimizers"),
     "teleprompt.knn_fewshot": ("optimizers",),
     "teleprompt.mipro_optimizer_v2": ("optimizers.mipro", "optimizers"),
     "teleprompt.random_search": ("optimizers",),
+    "teleprompt.simba": ("optimizers",),
+    "teleprompt.simba_utils": ("optimizers.simba_strategies",),
     "teleprompt.teleprompt": ("optimizers",),
     "teleprompt.teleprompt_optuna": ("optimizers.few_shot_optuna", "optimizers"),
     "teleprompt.utils": ("optimizers.few_shot_sets", "optimizers.candidates", "optimizers"),
@@ -155,27 +169,15 @@ _OTHER_NAMES = {
     ("primitives.module", "set_attribute_by_name"): "paths:set_at",
 }
 
-_OPTIMIZERS = "such optimizers are not part of the native engine yet"
 _COLBERT = "it is the client of one kind of server; a function that asks it, given to configure(rm=...), does the same"
 _DATASETS = "they are downloaded from hosts of others; build Examples from your own files"
 _EXPERIMENTAL = "it is experimental in dspy"
 _LITELLM = "the engine calls providers through their own SDKs; there is no litellm"
 
 NOT_OFFERED: dict[str, str] = {
-    **dict.fromkeys(
-        (
-            "AvatarOptimizer",
-            "BetterTogether",
-            "BootstrapFinetune",
-            "GEPA",
-            "GRPO",
-            "SIMBA",
-            "bootstrap_trace_data",
-        ),
-        _OPTIMIZERS,
-    ),
     "ColBERTv2": _COLBERT,
     "datasets": _DATASETS,
+    "AvatarOptimizer": "it is broken in dspy 3: its constructor needs dspy.TypedPredictor, which is gone, and raises",
     **dict.fromkeys(("Flex",), _EXPERIMENTAL),
     **dict.fromkeys(("enable_litellm_logging", "disable_litellm_logging"), _LITELLM),
 }

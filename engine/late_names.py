@@ -105,9 +105,14 @@ HOMES: dict[str, str] = {
     **dict.fromkeys(
         (
             "COPRO",
+            "GEPA",
+            "GRPO",
+            "SIMBA",
+            "BetterTogether",
             "BootstrapFewShot",
             "BootstrapFewShotWithOptuna",
             "BootstrapFewShotWithRandomSearch",
+            "BootstrapFinetune",
             "BootstrapRS",
             "Ensemble",
             "InferRules",
@@ -115,6 +120,7 @@ HOMES: dict[str, str] = {
             "LabeledFewShot",
             "MIPROv2",
             "Teleprompter",
+            "bootstrap_trace_data",
         ),
         "optimizers",
     ),

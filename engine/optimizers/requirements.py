@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .errors import TrainsetError
+
 __all__ = ["require_examples", "require_metric", "require_predictors"]
 
 
@@ -26,17 +28,18 @@ def require_predictors(optimizer: object, program: Any) -> None:
 
 
 def require_examples(optimizer: object, examples: Any, *, what: str = "trainset") -> None:
-    """Raises ValueError without examples or for one whose inputs were not named, TypeError for what is no Example."""
+    """Raises TrainsetError without examples, for one whose inputs were not named, and for what is no Example."""
     name = type(optimizer).__name__
     if not examples:
-        raise ValueError(f"{name} needs examples: the {what} is empty.")
+        raise TrainsetError(f"{name} needs examples: the {what} is empty.")
     for index, example in enumerate(examples):
         if not callable(getattr(example, "inputs", None)):
-            raise TypeError(
+            raise TrainsetError(
                 f"{name} takes Examples; item {index} of the {what} is of type {type(example).__name__}. Make it "
-                'Example(question=..., answer=...).with_inputs("question").'
+                'Example(question=..., answer=...).with_inputs("question").',
+                index=index,
             )
         try:
             example.inputs()
         except ValueError as error:
-            raise ValueError(f"Item {index} of the {what} of {name}: {error}") from error
+            raise TrainsetError(f"Item {index} of the {what} of {name}: {error}", index=index) from error

@@ -7,26 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..failure import EngineError
+from .errors import NothingScored
 
-__all__ = ["NothingScored", "Scores"]
-
-
-class NothingScored(EngineError):
-    """Every example of every candidate failed; the last failure is the cause.
-
-    Attributes:
-        program: the best program by what is known: with bootstrapped demos if the search had some.
-    """
-
-    default_code = "nothing_scored"
-
-    def __init__(self, optimizer: object, program: Any) -> None:
-        super().__init__(
-            f"{type(optimizer).__name__} could score no candidate: the program or the metric failed on every example of "
-            "each. Run both on one example; a metric must return a number or a bool."
-        )
-        self.program = program
+__all__ = ["Scores"]
 
 
 class Scores:
@@ -47,4 +30,8 @@ class Scores:
     def require_some(self, optimizer: object, program: Any) -> None:
         """Raises NothingScored, with `program`, if every example that was noted failed."""
         if self._failure is not None and not self._some:
-            raise NothingScored(optimizer, program) from self._failure
+            raise NothingScored(
+                f"{type(optimizer).__name__} could score no candidate: the program or the metric failed on every example "
+                "of each. Run both on one example; a metric must return a number or a bool.",
+                program=program,
+            ) from self._failure

@@ -85,7 +85,11 @@ def test_importing_the_engine_takes_no_name_and_install_as_takes_it_until_remove
             assert dspy.settings is dspex.engine.settings
             assert dspex.engine.predict.Predict is dspy.Predict  # our own module has not been replaced
             assert dspex.engine.install_as("dspy") is not installed and sys.meta_path == finders
-            for missing in ("import dspy.nothing", "import dspy.teleprompt.gepa", "from dspy import AvatarOptimizer"):
+            for missing in (
+                "import dspy.nothing",
+                "import dspy.teleprompt.avatar_optimizer",
+                "from dspy import AvatarOptimizer",
+            ):
                 try:
                     exec(missing)
                 except ImportError as error:
