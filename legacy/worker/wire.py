@@ -211,7 +211,9 @@ def from_wire(value: Any) -> Any:
             dtype, shape, content = data
             return Array(str(dtype), tuple(map(int, shape)), base64.b64decode(content.encode("ascii"), validate=True))
         if name == "float":
-            return {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}[data]
+            if data not in ("inf", "-inf", "nan"):
+                raise Malformed(f"{data!r:.40} under the tag 'float'")
+            return float(data)  # each nan an object of its own: a set or a dict may hold several
     except Malformed:
         raise
     except (TypeError, ValueError, KeyError, AttributeError) as error:
