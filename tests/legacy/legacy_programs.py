@@ -101,9 +101,12 @@ class Does(dspy.Module):
         ctypes.PyDLL(None).sleep(600)
 
     def defy(self, marker: str) -> None:
-        _say_hello(marker)
+        told = False
         while True:
-            try:
+            try:  # around the hello too: who has heard it may interrupt at once
+                if not told:
+                    told = True
+                    _say_hello(marker)
                 time.sleep(600)
             except BaseException as error:
                 print("not me:", type(error).__name__)
