@@ -61,6 +61,8 @@ class WorkerProcess:
         self._hello: Hello | None = None
         self.dspy = ""
         """Version of the dspy that `load` imported."""
+        self.cache_error = ""
+        """Why it has no disk cache although the options ask for one."""
         self.forked = False
         """Forked from a warden's template; False: started by itself, with an import of dspy of its own."""
         self._killed = False
@@ -135,6 +137,7 @@ class WorkerProcess:
         message = await self._expect("ready", "failed")
         if message["op"] == "ready":
             self.dspy = str(message.get("dspy"))
+            self.cache_error = str(message.get("cache_error") or "")
             self.load_s = _number(message.get("load_s"))
             return self.load_s
         self.output.drain()

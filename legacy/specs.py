@@ -156,7 +156,8 @@ class PoolOptions:
     env: Mapping[str, str] | None = field(default=None, repr=False)
     """The workers' environment instead of this process's. Thread counts of numeric libraries are set to 1 in either."""
     cache_dir: str | None = None
-    """Directory of dspy's disk cache, shared by the workers; None: no disk cache, a memory cache in each worker."""
+    """Directory of dspy's disk cache, shared by the workers; None: no disk cache, a memory cache in each worker. Where it
+    cannot be opened (a full disk) workers serve without it, and an event `legacy.worker.uncached` says so."""
     cache_bytes: int = 1_000_000_000
     """Bound of that directory."""
     concurrent_starts: int = 2

@@ -10,6 +10,7 @@ Events, each with `worker` and `incarnation`:
     legacy.worker.state       before, after              see `states`
     legacy.worker.started     pid, forked                a process said hello
     legacy.worker.ready       dspy, load_s               it has dspy and takes requests
+    legacy.worker.uncached    error                      it serves without the disk cache, which cannot be opened
     legacy.worker.failed      error                      it gave up, for a reason that a restart does not mend
     legacy.worker.cancelled   request                    a request that nobody waits for was interrupted, the worker lives
     legacy.worker.replaced    request                    killed on purpose: such a request did not let itself be interrupted
@@ -304,6 +305,13 @@ class WorkerActor(Actor):
                 dspy=process.dspy,
                 load_s=process.load_s,
             )
+            if process.cache_error:
+                self.rt.events.emit(
+                    "legacy.worker.uncached",
+                    worker=self._worker,
+                    incarnation=process.incarnation,
+                    error=process.cache_error,
+                )
             process.on_orphaned(lambda: self._tell_pool(WorkerOrphaned(self._worker, process.incarnation)))
             self._announce()
             end = await process.run(lambda message: self._on_message(process, message))

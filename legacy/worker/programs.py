@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import sqlite3
 import threading
 import time
 import traceback
@@ -72,12 +73,21 @@ class Programs:
         self._scopes: OrderedDict[str, _Scope] = OrderedDict()
         self._rss, self._looked = 0, 0.0
         self.define("", specs)
+        self.cache_error = ""
+        """Why there is no disk cache although one was asked for."""
         # Reopened here, not in the template: a fork must not share an open cache.
-        self.dspy.configure_cache(
-            enable_disk_cache=cache_dir is not None,
-            enable_memory_cache=True,
-            **({} if cache_dir is None else {"disk_cache_dir": cache_dir, "disk_size_limit_bytes": cache_bytes}),
-        )
+        if cache_dir is not None:
+            try:
+                self.dspy.configure_cache(
+                    enable_disk_cache=True,
+                    enable_memory_cache=True,
+                    disk_cache_dir=cache_dir,
+                    disk_size_limit_bytes=cache_bytes,
+                )
+                return
+            except (OSError, sqlite3.Error) as error:  # a full disk, a folder of somebody else: slower, and no reason to fail
+                self.cache_error = printable(f"{type(error).__name__}: {error}")[:500]
+        self.dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
 
     @property
     def version(self) -> str:

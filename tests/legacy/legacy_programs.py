@@ -121,6 +121,23 @@ class Does(dspy.Module):
         finally:
             resource.setrlimit(resource.RLIMIT_AS, before)
 
+    def swallow(self, marker: str, size: int) -> dspy.Prediction:
+        """Waits for the word and then fills `size` bytes."""
+        _say_hello(marker)
+        with open(marker) as pipe:
+            pipe.read()
+        return dspy.Prediction(size=len([bytearray(b"x" * 2**20) for _ in range(size // 2**20)]))
+
+    def bear(self, limit: str, value: int) -> dspy.Prediction:
+        """From now on this worker has such a limit; of descriptors, `value` beyond those it has."""
+        import resource
+
+        which = getattr(resource, limit)
+        if limit == "RLIMIT_NOFILE":
+            value += max(_own_descriptors()) + 1
+        resource.setrlimit(which, (value, resource.getrlimit(which)[1]))
+        return dspy.Prediction()
+
     def breed(self, marker: str) -> None:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         _say_hello(marker, child.pid)
