@@ -246,11 +246,11 @@ class Held:
 
 
 async def long_haul(*, calls: int, workers: int = 2, callers: int = 8) -> dict[str, Any]:
-    """So many calls, every fiftieth with a megabyte each way. Returns what was held before and after, and `broken`."""
+    """So many calls, every hundredth with 200 KB each way. Returns what was held before and after, and `broken`."""
     options = PoolOptions(
         {"echo": ImportedProgram("legacy_programs:Echo")}, workers=workers, max_in_flight=4, import_paths=(str(HERE),)
     )
-    began, big, broken = time.monotonic(), "x" * 1_000_000, list[str]()
+    began, big, broken = time.monotonic(), "x" * 200_000, list[str]()
     async with open_runtime() as rt:
         pool = await start_legacy_pool(rt, options)
         await pool.within(60).call(LegacyPool.wait_ready, workers)
@@ -260,7 +260,7 @@ async def long_haul(*, calls: int, workers: int = 2, callers: int = 8) -> dict[s
         async def turn(count: int) -> None:
             async def some() -> None:
                 for number in range(count // callers):
-                    sent = big if number % 50 == 0 else number
+                    sent = big if number % 100 == 0 else number
                     result = await pool.within(60).call(LegacyPool.run, "echo", {"x": sent})
                     if result.values != {"x": sent}:
                         broken.append("an answer of somebody else")
