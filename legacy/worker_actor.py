@@ -389,13 +389,17 @@ class WorkerActor(Actor):
 
     def _begin(self, process: WorkerProcess) -> Conversation:
         """`process` takes requests from now on."""
+
+        def finish(held: Held, outcome: RunOutcome | LegacyError) -> None:
+            self._finish(talk, held, outcome)
+
         self._process = process
         self._talk = talk = Conversation(
             self._worker,
             process,
             self._options,
             self._in_hand,
-            finish=lambda held, outcome: self._finish(talk, held, outcome),
+            finish=finish,
             task=self.task,
             unmatched=lambda: self._unmatched(process),
         )
