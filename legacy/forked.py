@@ -42,6 +42,7 @@ class ChildProcess(Protocol):
 
     @property
     def returncode(self) -> int | None: ...
+    def identify(self, pid: object) -> None: ...
     async def wait(self) -> object: ...
     def kill(self) -> None: ...
     async def aclose(self) -> None: ...
@@ -76,6 +77,9 @@ class ForkedProcess:
     def returncode(self) -> int | None:
         """Its exit status or minus its signal, once the warden has told; None before, and for ever without a warden."""
         return self._returncode
+
+    def identify(self, pid: object) -> None:
+        """Nothing to be learnt from the worker's own word: the kernel's descriptor says who it is."""
 
     def report(self, returncode: int, *, peak_bytes: int, swept: int) -> None:
         """The warden's word of its end."""

@@ -214,6 +214,7 @@ class WorkerProcess:
 
     async def _greeted(self) -> Hello:
         message = await self._expect("hello")
+        self._process.identify(message.get("pid"))
         version = check_hello(self.name, self._options, message)
         return Hello(self.pid, str(message.get("python")), str(message.get("executable")), version)
 
