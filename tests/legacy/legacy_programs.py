@@ -92,6 +92,18 @@ class Does(dspy.Module):
         print("last words", flush=True)
         os._exit(status)
 
+    def holdings(self) -> dspy.Prediction:
+        """What this worker remembers of sessions and language models, and the bound of its cache on disk."""
+        import gc
+
+        owners = {type(one).__name__: one for one in gc.get_objects() if type(one).__module__.startswith("_dspex_worker")}
+        cache = dspy.cache.disk_cache
+        return dspy.Prediction(
+            scopes=len(owners["Programs"]._scopes),
+            models=len(owners["Models"]._models),
+            cache_bytes=sum(shard.size_limit for shard in getattr(cache, "_shards", ())),
+        )
+
     def abort(self) -> None:
         os.abort()
 
