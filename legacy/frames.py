@@ -153,5 +153,5 @@ def _load(payload: bytes) -> dict[str, Any]:
             parsed: object = orjson.loads(payload)
         except orjson.JSONDecodeError:
             return wire.unpack(payload)  # the standard library has the last word on what is JSON
-        return wire.as_message(parsed)
+        return wire.as_message(parsed, tagged=wire.may_have_tags(payload))
     return wire.unpack(payload)

@@ -10,16 +10,12 @@ import anyio
 from ..runtime import ActorExit, CallTimeout, Runtime, UnknownProcess
 from .errors import WorkerStartFailed
 from .process import WorkerProcess
+from .retries import pause_after
 from .specs import PoolOptions, worker_names
 from .warden import WardenGone, can_fork
 from .warden_actor import WardenActor, WardenUnfit
 
 __all__ = ["Slots"]
-
-_FREE_FAILURES = 3
-"""Failed starts in a row of one worker that are followed by another at once; later ones wait, twice as long each time."""
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 2.0
 
 _WARDEN_RETRY = 0.05
 
@@ -82,6 +78,6 @@ class Slots:
 
     async def pause(self, rt: Runtime, worker: str) -> None:
         """Waits as long as the failures of this worker in a row ask for."""
-        surplus = self._failures.get(worker, 0) - _FREE_FAILURES
-        if surplus > 0:
-            await rt.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (surplus - 1)))
+        pause = pause_after(self._failures.get(worker, 0))
+        if pause:
+            await rt.sleep(pause)

@@ -166,7 +166,7 @@ def _dump(message: dict[str, Any]) -> bytes:
 def _load(payload: bytes) -> dict[str, Any]:
     if orjson is not None:
         try:
-            return wire.as_message(orjson.loads(payload))
+            return wire.as_message(orjson.loads(payload), tagged=wire.may_have_tags(payload))
         except ValueError as error:
             if isinstance(error, wire.Malformed):
                 raise

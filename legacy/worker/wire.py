@@ -40,7 +40,7 @@ MAX_DEPTH = 100
 HEADER = struct.Struct(">I")
 
 _TAG = "$dspex"
-_INT64 = range(-(2**63), 2**63)
+_INT64 = 2**63
 
 
 IN_MEMORY = 1 << 31
@@ -112,7 +112,7 @@ def _encode(value: Any, path: str, convert: Callable[[Any, str], object] | None,
         return text if _is_unicode(text) else {_TAG: ["text", _as_ascii(text.encode("utf-8", "surrogatepass"))]}
     if isinstance(value, int):
         number = int(value)
-        return number if number in _INT64 else {_TAG: ["int", hex(number)]}
+        return number if -_INT64 <= number < _INT64 else {_TAG: ["int", hex(number)]}
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {_TAG: ["float", repr(float(value))]}
     if depth >= MAX_DEPTH:
@@ -120,9 +120,11 @@ def _encode(value: Any, path: str, convert: Callable[[Any, str], object] | None,
     if isinstance(value, dict):
         entries = cast("dict[Any, Any]", value)
         if all(isinstance(key, str) and _is_unicode(key) for key in entries):
-            encoded = {
-                str.__str__(key): _encode(item, f"{path}.{key}", convert, depth + 1) for key, item in entries.items()
-            }
+            encoded: dict[str, Any] = {}
+            for key, item in entries.items():
+                # Most of what travels is short text, and needs neither a call nor the name of its place.
+                plain = (type(item) is str and item.isascii()) or item is None
+                encoded[str.__str__(key)] = item if plain else _encode(item, f"{path}.{key}", convert, depth + 1)
             # A user's own {"$dspex": ...} must not be mistaken for a tag: it travels as a list of pairs.
             return encoded if _TAG not in encoded else {_TAG: ["map", [[key, item] for key, item in encoded.items()]]}
         pairs = [
@@ -252,13 +254,18 @@ def unpack(payload: bytes) -> dict[str, Any]:
         parsed = json.loads(payload.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"a frame of {len(payload)} bytes is not JSON") from error
-    return as_message(parsed)
+    return as_message(parsed, tagged=may_have_tags(payload))
 
 
-def as_message(parsed: Any) -> dict[str, Any]:
+def may_have_tags(payload: bytes) -> bool:
+    """False: no tag is in it, however it is spelt, and what JSON makes of it is what was sent."""
+    return b"$dspex" in payload or b"\\u0024" in payload
+
+
+def as_message(parsed: Any, *, tagged: bool = True) -> dict[str, Any]:
     """Checks that parsed JSON is a message (an object with a string `op`) and decodes its tags. Raises `Malformed`."""
     try:
-        message: Any = from_wire(parsed)
+        message: Any = from_wire(parsed) if tagged else parsed
     except RecursionError as error:
         raise Malformed("a frame is nested too deeply") from error
     if isinstance(message, dict):
