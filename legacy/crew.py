@@ -95,7 +95,7 @@ class Crew:
         error = next(iter(self.given_up.values())).error
         if isinstance(error, MissingLegacy):
             raise error
-        raise PoolUnavailable(str(error)) from error
+        raise PoolUnavailable(f"no legacy worker can serve: {error}") from error
 
     # --- recycling --------------------------------------------------------------------------------------------------
 

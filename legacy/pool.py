@@ -39,6 +39,7 @@ from typing import Any, Literal, cast
 
 from ..runtime import Actor, Down, Ref, Refuse, Reply, Timer
 from .admission import Admission
+from .arguments import check_count, check_program, check_request, check_session
 from .crew import Crew
 from .dispatch import Dispatcher
 from .errors import (
@@ -120,12 +121,22 @@ class LegacyPool(Actor):
         `lm` replaces the session's and the pool's, `idempotent` the program's declaration. `timeout` in seconds ends the
         request earlier than the call's deadline would, with `LegacyTimeout`. `streaming`: see `streams.open_stream`.
 
-        Refuses with `UnknownProgram`, `UnknownSession`, `PoolOverloaded`, `PoisonRequest`, `CircuitOpen`, `MissingLegacy`
-        or `PoolUnavailable` at once; with `RemoteError`, `FrameTooLarge`, `Unserializable`, `WorkerCrashed`,
-        `PoisonRequest`, `SessionBusy`, `SessionLost` or `LegacyTimeout` later.
+        Refuses with TypeError, ValueError, `UnknownProgram`, `UnknownSession`, `PoolOverloaded`, `PoisonRequest`,
+        `CircuitOpen`, `MissingLegacy` or `PoolUnavailable` at once; with `RemoteError`, `FrameTooLarge`,
+        `Unserializable`, `WorkerCrashed`, `PoisonRequest`, `SessionBusy`, `SessionLost` or `LegacyTimeout` later.
         """
+        check_request(
+            self._options,
+            program,
+            inputs,
+            lm=lm,
+            idempotent=idempotent,
+            timeout=timeout,
+            session=session,
+            streaming=streaming,
+        )
         if self._draining:
-            raise Refuse(PoolUnavailable("the pool is draining and takes no more requests"))
+            raise Refuse(PoolUnavailable("the pool is draining and takes no more requests; ask another, or start one"))
         try:
             known = self._admission.session(session)
             declared = known.programs.get(program) if known is not None else None
@@ -141,7 +152,7 @@ class LegacyPool(Actor):
         chosen = lm or (known.lm if known is not None else None) or self._options.lm
         request = Request(
             program,
-            inputs,
+            dict(inputs),  # the caller may change its own afterwards
             lm=chosen,
             idempotent=declared.idempotent if idempotent is None else idempotent,
             reply=self.defer(),
@@ -172,8 +183,9 @@ class LegacyPool(Actor):
         """Opens a session, whole or not at all. `programs` are its own, under names that may hide the pool's.
 
         `affinity`: see `policies.Affinity`. `on_loss`: when its worker dies, "replay" gives programs and settings to the next
-        one and goes on; "fail" tells the next request `SessionLost` first. Refuses with `SessionLimit`, ValueError.
+        one and goes on; "fail" tells the next request `SessionLost` first. Refuses with `SessionLimit`, TypeError, ValueError.
         """
+        check_session(self._options, session, programs, lm)
         self._admission.expire_sessions()
         try:
             self._admission.sessions.open(
@@ -186,8 +198,10 @@ class LegacyPool(Actor):
     def define(self, session: str, program: str, spec: Program) -> None:
         """Adds a program to a session or replaces it; workers load the new one at its next request.
 
-        Refuses with `UnknownSession`, `SessionLimit`.
+        Refuses with `UnknownSession`, `SessionLimit`, TypeError, ValueError.
         """
+        check_session(self._options, session, None, None)
+        check_program(self._options, program, spec)
         self._admission.expire_sessions()
         try:
             self._admission.sessions.define(session, program, spec, self.rt.now())
@@ -196,6 +210,7 @@ class LegacyPool(Actor):
 
     def close_session(self, session: str) -> bool:
         """Forgets a session; what runs for it goes on. False: there was none."""
+        check_session(self._options, session, None, None)
         closed = self._admission.sessions.close(session)
         if closed:
             self.rt.events.emit("legacy.session.closed", session=session, expired=False)
@@ -213,8 +228,12 @@ class LegacyPool(Actor):
     def wait_ready(self, workers: int = 1) -> int:
         """Waits until so many workers have loaded dspy, and returns how many have.
 
-        Refuses with `MissingLegacy` or `PoolUnavailable` when all have given up.
+        Refuses with `MissingLegacy` or `PoolUnavailable` when all have given up, TypeError, and ValueError for more than
+        the pool can have.
         """
+        check_count("workers", workers)
+        if workers > self._options.slots:
+            raise Refuse(ValueError(f"the pool has at most {self._options.slots} workers: {workers} are never ready"))
         try:
             self._crew.fail_if_hopeless()
         except LegacyError as error:

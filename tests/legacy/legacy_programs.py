@@ -44,6 +44,11 @@ class Echo(dspy.Module):
 echo = Echo()
 
 
+class OnlyAsync(dspy.Module):
+    async def aforward(self, **inputs: Any) -> dspy.Prediction:
+        return dspy.Prediction(**inputs)
+
+
 class Does(dspy.Module):
     """Does what it is asked to, for better or worse."""
 
