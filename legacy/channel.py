@@ -62,7 +62,7 @@ class Channel:
         self._outgoing: deque[tuple[memoryview, int | None]] = deque()
         self._waiting = 0
         self._more = anyio.Event()
-        self._closed = False
+        self._closed = self._broken = False
         self.received_bytes = 0
         """Grows with every byte that arrives: a life sign of the other side even amid a long message."""
 
@@ -74,11 +74,12 @@ class Channel:
     def post(self, message: Mapping[str, object]) -> None:
         """Sends `message`, now or as soon as the other side reads. Never waits, never sends a part.
 
-        Raises `Unserializable`, `FrameTooLarge`, `ChannelFull` or `ChannelClosed`; then nothing was sent.
+        Raises `Unserializable`, `FrameTooLarge`, `ChannelFull` or `ChannelClosed`; then the other side has not got it: it
+        is gone, if the channel was open.
         """
         payload = encode_payload(message, limit=self._limit)
-        if self._closed:
-            raise ChannelClosed("the channel is closed")
+        if self._closed or self._broken:
+            raise ChannelClosed("the channel is closed" if self._closed else "the other side is gone")
         if self._waiting and self._waiting + len(payload) > self._buffer_limit:
             raise ChannelFull(f"{self._waiting} bytes wait to be read by the other side already")
         memory = memory_file(payload) if len(payload) >= wire.MEMORY_THRESHOLD else None
@@ -89,6 +90,8 @@ class Channel:
         self._outgoing.append((memoryview(data), memory))
         self._waiting += len(data)
         self._write()
+        if self._broken:
+            raise ChannelClosed("the other side is gone")
         if self._outgoing:
             self._more.set()
 
@@ -168,7 +171,8 @@ class Channel:
                 if memory is not None and error.errno in NO_RIGHTS:
                     self._send_inline(memory)
                     continue
-                self._forget_outgoing()  # the other side is gone; receive() meets the same and reports it
+                self._broken = True  # the other side is gone; receive() meets the same and reports it
+                self._forget_outgoing()
                 return
             if memory is not None:  # descriptors go with the first byte
                 os.close(memory)

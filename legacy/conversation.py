@@ -65,8 +65,10 @@ class Conversation:
             self.process.channel.post(_run_message(assignment, self.process.incarnation))
         except (FrameTooLarge, Unserializable) as error:
             self._finish(held, error)
-        except (ChannelClosed, ChannelFull):
-            self.process.kill()  # it does not take what it is sent; its end is reported with maybe_started=False
+        except ChannelClosed:
+            pass  # it is gone, and its end is about to be noticed: reported with maybe_started=False
+        except ChannelFull:
+            self.process.kill()  # it does not take what it is sent; reported in the same way
         else:
             held.sent = True
 

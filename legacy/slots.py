@@ -8,7 +8,7 @@ from __future__ import annotations
 import anyio
 
 from ..runtime import ActorExit, CallTimeout, Runtime, UnknownProcess
-from .errors import WorkerStartFailed
+from .errors import LegacyError, MissingLegacy, WorkerStartFailed
 from .process import WorkerProcess
 from .retries import pause_after
 from .specs import PoolOptions, worker_names
@@ -35,6 +35,7 @@ class Slots:
         self._limit = options.concurrent_starts
         self._gate: anyio.Semaphore | None = None
         self._failures: dict[str, int] = {}
+        self._told: set[str] = set()
         self.active: set[str] = set(worker_names(name, options)[: options.workers])
         """Names of the workers that shall have a process. The pool changes it."""
 
@@ -53,7 +54,11 @@ class Slots:
         limit = rt.now() + options.start_timeout
         while self.forks:
             try:
-                warden = await rt.ref(self.warden).until(limit).call(WardenActor.warden)
+                try:
+                    warden = await rt.ref(self.warden).until(limit).call(WardenActor.warden)
+                except (MissingLegacy, WorkerStartFailed) as error:
+                    self._told.add(str(error))  # the warden has logged it
+                    raise
                 return await WorkerProcess.start(worker, options, warden)
             except WardenUnfit as error:
                 if self._strictly_fork:
@@ -67,6 +72,14 @@ class Slots:
                     raise WorkerStartFailed(worker, f"no warden within {options.start_timeout:g} s") from error
                 await rt.sleep(_WARDEN_RETRY)
         return await WorkerProcess.start(worker, options)
+
+    def first_to_tell(self, error: LegacyError) -> bool:
+        """True, once for each text: what keeps one worker from serving keeps the others too, and is logged once."""
+        text = str(error)
+        if text in self._told:
+            return False
+        self._told.add(text)
+        return True
 
     # --- failures ---------------------------------------------------------------------------------------------------
 

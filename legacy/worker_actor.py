@@ -350,7 +350,8 @@ class WorkerActor(Actor):
     def _give_up(self, incarnation: str, error: LegacyError) -> None:
         self._gave_up = error
         self._turn("failed")
-        _log.error("%s cannot serve: %s", self._worker, error)
+        if self._slots.first_to_tell(error):
+            _log.error("%s cannot serve: %s", self._worker, error)
         self.rt.events.emit("legacy.worker.failed", worker=self._worker, incarnation=incarnation, error=error)
         self._announce()
 

@@ -171,6 +171,9 @@ class Programs:
         else:
             module_name, _, attribute = spec["path"].partition(":")
             found = self._imported(module_name, attribute)
+            if not callable(found):
+                what = f"a {type(found).__name__}, neither a dspy.Module nor something that makes one"
+                raise Failure("config", f"{spec['path']} is {what}")
             program = found if isinstance(found, self.dspy.Module) else found(*self._wanted(found))
             if not isinstance(program, self.dspy.Module):
                 raise Failure("config", f"{spec['path']} gave a {type(program).__name__}, and a dspy.Module is needed")

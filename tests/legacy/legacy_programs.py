@@ -117,8 +117,15 @@ class Does(dspy.Module):
         time.sleep(600)
 
     def hold_the_gil(self, marker: str) -> None:
-        _say_hello(marker)
-        ctypes.PyDLL(None).sleep(600)
+        told = False
+        while True:
+            try:  # as in `defy`: it may be interrupted before it holds it
+                if not told:
+                    told = True
+                    _say_hello(marker)
+                ctypes.PyDLL(None).sleep(600)
+            except BaseException as error:
+                print("not yet:", type(error).__name__)
 
     def defy(self, marker: str) -> None:
         told = False

@@ -35,7 +35,7 @@ from dspex.legacy.messages import Finished
 from dspex.legacy.worker_actor import WorkerActor
 from dspex.runtime import Actor, ActorExit, CallTimeout, open_runtime
 from dspex.supervisors import Child, Supervisor, tree
-from legacy_pools import HERE, PROGRAMS, OpenPool, Pool, alive, arrived, said
+from legacy_pools import HERE, PROGRAMS, OpenPool, Pool, alive, arrived, gone_within, said
 from openai_server import OpenAIServer
 
 pytestmark = pytest.mark.anyio
@@ -233,6 +233,18 @@ async def test_what_cannot_be_asked_is_refused_by_name_and_the_pool_goes_on(open
         assert pool.rt.whereis("legacy.pool") == before
         assert (await pool.ref.call(LegacyPool.statistics)).sessions == 0
         assert (await run(pool, "echo", x=1)).values == {"x": 1}
+
+
+async def test_a_request_for_a_worker_that_has_died_unnoticed_is_given_to_another_and_is_not_held_against_it(
+    open_pool: OpenPool,
+) -> None:
+    async with open_pool(workers=1) as pool:
+        for turn in range(3):
+            pid = pool.named("legacy.worker.started")[turn]["pid"]
+            os.kill(pid, signal.SIGKILL)
+            assert gone_within(30, pid)  # the loop stands still meanwhile: nobody has noticed
+            assert (await run(pool, "echo", x=turn)).values == {"x": turn}
+        assert (await pool.ref.call(LegacyPool.statistics)).quarantined == 0
 
 
 async def test_a_program_that_the_workers_cannot_import_says_what_to_do(open_pool: OpenPool) -> None:
@@ -556,7 +568,7 @@ async def test_without_dspy_a_tree_with_a_pool_in_it_starts_and_every_caller_is_
 
 
 async def test_a_dspy_that_cannot_be_imported_is_no_crash_loop_and_every_caller_is_told(
-    bare_python: str, tmp_path: Path
+    bare_python: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = tmp_path / "dspy"
     broken.mkdir()
@@ -574,6 +586,7 @@ async def test_a_dspy_that_cannot_be_imported_is_no_crash_loop_and_every_caller_
             await rt.ref("legacy.pool").within(30).call(LegacyPool.wait_ready, 1)
         names = ("legacy.worker.started", "legacy.warden.failed", "legacy.worker.failed")
         assert [happened.count(name) for name in names] == [0, 1, 2]
+    assert [record.name for record in caplog.records] == ["dspex.legacy"], "told once, whoever it keeps from serving"
     broken.joinpath("__init__.py").write_text("raise RuntimeError('out of order')\n")
     async with open_runtime() as rt:
         await rt.start(Supervisor([legacy_pool_spec(options)]))
