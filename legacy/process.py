@@ -88,6 +88,11 @@ class WorkerProcess:
         """None while it lives; then its exit status, or minus the number of the signal that ended it."""
         return self._process.returncode
 
+    @property
+    def swept(self) -> int:
+        """Processes that it left behind and that were killed after its end, as far as they were counted."""
+        return self._process.swept if isinstance(self._process, ForkedProcess) else 0
+
     @classmethod
     async def start(cls, name: str, options: PoolOptions, warden: Warden | None = None) -> WorkerProcess:
         """Has `warden` fork a process, or starts one, and returns when it has said hello; nothing is loaded yet.

@@ -15,7 +15,7 @@ Events, each with `worker` and `incarnation`:
     legacy.worker.cancelled   request                    a request that nobody waits for was interrupted, the worker lives
     legacy.worker.replaced    request                    killed on purpose: such a request did not let itself be interrupted
     legacy.worker.recycled    by                         its replacement has taken over
-    legacy.worker.exited      returncode, reason         its process is gone
+    legacy.worker.exited      returncode, reason, swept  its process is gone; so many that it left behind were killed
     legacy.reply.unmatched                               an answer to no question; dropped
 """
 
@@ -309,6 +309,7 @@ class WorkerActor(Actor):
                 incarnation=process.incarnation,
                 returncode=process.returncode,
                 reason=end,
+                swept=process.swept,
             )
             if successor is not None:
                 self.rt.events.emit(
