@@ -51,7 +51,7 @@ class SpawnedProcess:
     def kill(self) -> None:
         """SIGKILL to it, its group and its descendants, at once. Does nothing when it is over."""
         if self._handle.returncode is None:
-            descendants = Descendants.of(self.pid)  # found before they lose their parent
+            descendants = Descendants.of(self._handle.pid)  # found before they lose their parent; the worker is one
             self._handle.kill()
             descendants.kill()
         elif self._worker is not None and sys.platform == "linux":

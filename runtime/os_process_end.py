@@ -12,7 +12,7 @@ import os
 import threading
 
 import anyio
-from anyio.lowlevel import EventLoopToken, current_token
+from anyio.lowlevel import current_token
 
 __all__ = ["EndWatch"]
 
@@ -24,7 +24,7 @@ class EndWatch:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._watches: dict[EventLoopToken, anyio.Event] = {}
+        self._watches: dict[object, anyio.Event] = {}
         """Who watches now, by event loop (there is one, but for a handle that several threads use); the event comes when
         the watch is over, for whatever reason."""
         self._closing = False

@@ -170,11 +170,11 @@ class Programs:
             program = getattr(self.dspy, spec["module"])(signature, **(arguments if spec["module"] == "ReAct" else {}))
         else:
             module_name, _, attribute = spec["path"].partition(":")
-            found = self._imported(module_name, attribute)
+            found: Any = self._imported(module_name, attribute)
             if not callable(found):
                 what = f"a {type(found).__name__}, neither a dspy.Module nor something that makes one"
                 raise Failure("config", f"{spec['path']} is {what}")
-            program = found if isinstance(found, self.dspy.Module) else found(*self._wanted(found))
+            program: Any = found if isinstance(found, self.dspy.Module) else found(*self._wanted(found))
             if not isinstance(program, self.dspy.Module):
                 raise Failure("config", f"{spec['path']} gave a {type(program).__name__}, and a dspy.Module is needed")
         if spec.get("state") is not None:
