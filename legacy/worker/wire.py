@@ -119,14 +119,23 @@ def _encode(value: Any, path: str, convert: Callable[[Any, str], object] | None,
         raise Unencodable(path, kind.__name__, f"nested deeper than {MAX_DEPTH} levels, or contains itself")
     if isinstance(value, dict):
         entries = cast("dict[Any, Any]", value)
-        if all(isinstance(key, str) and _is_unicode(key) for key in entries):
+        for key in entries:
+            if not isinstance(key, str) or not _is_unicode(key):
+                break
+        else:
             encoded: dict[str, Any] = {}
             for key, item in entries.items():
-                # Most of what travels is short text, and needs neither a call nor the name of its place.
-                plain = (type(item) is str and item.isascii()) or item is None
-                encoded[str.__str__(key)] = item if plain else _encode(item, f"{path}.{key}", convert, depth + 1)
+                # Most of what travels is short text and small numbers, and needs neither a call nor the name of its place.
+                if item is None or (
+                    (type(item) is str and item.isascii()) or (type(item) is int and -_INT64 <= item < _INT64)
+                ):
+                    encoded[str.__str__(key)] = item
+                else:
+                    encoded[str.__str__(key)] = _encode(item, f"{path}.{key}", convert, depth + 1)
+            if _TAG not in encoded:
+                return encoded
             # A user's own {"$dspex": ...} must not be mistaken for a tag: it travels as a list of pairs.
-            return encoded if _TAG not in encoded else {_TAG: ["map", [[key, item] for key, item in encoded.items()]]}
+            return {_TAG: ["map", [[key, item] for key, item in encoded.items()]]}
         pairs = [
             [
                 _encode(key, f"{path} (a key)", convert, depth + 1),
