@@ -4,6 +4,7 @@ from .answer_stream import AnswerStream
 from .app import Dspex
 from .app_statistics import AppStatistics
 from .arms import Arm, LegacyArm, NativeArm
+from .book import Book
 from .comparison import BadMetric, Metric, Scores, fields_equal
 from .control import ControlServer
 from .decision import Decision, decide
@@ -13,6 +14,7 @@ from .errors import (
     AppDraining,
     ArmDown,
     BadFlags,
+    BadOptimization,
     BadProgram,
     ControlTaken,
     ControlUnavailable,
@@ -31,10 +33,12 @@ from .features import FEATURES, feature, matrix
 from .flag_journal import FlagJournal, RecordedChange, flag_history
 from .flag_sources import FlagFile, flags_from_environment, flags_from_file, flags_from_mapping, read_environment
 from .flags import FlagChange, Flags, FlagStore, Mode
+from .handles import Handle, TypedAnswer, TypedHandle, TypedStream
 from .journal import Journal, JournalUnreadable, ShadowReport, shadow_report
 from .judge import judged_by
-from .ledger import Book, Ledger
+from .ledger import Ledger
 from .open_feature import Chooser, OpenFeatureChooser, OpenFeatureFlags
+from .optimization import Optimized, optimization_job, optimize, optimized_by
 from .outcomes import Observer, Outcome
 from .programs import ProgramSpec
 from .prometheus import AppCollector
@@ -45,6 +49,7 @@ from .rollout import is_native, place
 from .router import FALLBACK_ON, Router, router_children
 from .shadow import Comparison, Shadow, ShadowOptions
 from .statistics import ArmStatistics
+from .typed_programs import TypedProgram, typed_program
 
 __all__ = [
     "AHEAD",
@@ -62,6 +67,7 @@ __all__ = [
     "Attempt",
     "BadFlags",
     "BadMetric",
+    "BadOptimization",
     "BadProgram",
     "Book",
     "Chooser",
@@ -83,6 +89,7 @@ __all__ = [
     "FlagJournal",
     "FlagStore",
     "Flags",
+    "Handle",
     "Journal",
     "JournalUnreadable",
     "Ledger",
@@ -94,6 +101,7 @@ __all__ = [
     "Observer",
     "OpenFeatureChooser",
     "OpenFeatureFlags",
+    "Optimized",
     "Outcome",
     "ProgramSpec",
     "RecordedChange",
@@ -110,6 +118,10 @@ __all__ = [
     "ShadowReport",
     "Status",
     "StreamBroken",
+    "TypedAnswer",
+    "TypedHandle",
+    "TypedProgram",
+    "TypedStream",
     "UnknownFeature",
     "UnknownField",
     "UnknownProgram",
@@ -128,8 +140,12 @@ __all__ = [
     "judged_by",
     "matrix",
     "meet",
+    "optimization_job",
+    "optimize",
+    "optimized_by",
     "place",
     "read_environment",
     "router_children",
     "shadow_report",
+    "typed_program",
 ]

@@ -20,7 +20,7 @@ import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import TracebackType
-from typing import Final, Self, final
+from typing import Any, ParamSpec, Self, TypeVar, final, overload
 
 from ..engine import Price
 from ..engine.lm.local import LocalModelSpec
@@ -30,6 +30,7 @@ from ..supervisors import Child, Node, Supervisor, TaskSupervisor, tree
 from .answer_stream import AnswerStream
 from .app_statistics import AppStatistics
 from .app_tree import POOL, TASKS, AppTree, routed
+from .book import Book
 from .control_rates import ArmKey, Count
 from .control_status import ControlDesk
 from .door import ROOT, Door
@@ -37,16 +38,18 @@ from .errors import AppClosed, BadProgram, UnknownField, UnknownProgram
 from .explain import explain_next
 from .explanation import Explanation
 from .flags import Flags, FlagStore
-from .ledger import Book, Ledger
+from .handles import TIMEOUT, Handle, TypedHandle
+from .ledger import Ledger
 from .open_feature import Chooser
 from .programs import ProgramSpec, outputs_of
 from .request import Answer, Engine
 from .requirement import Requirement
 from .rollback import RollbackPolicy
 from .shadow import ShadowOptions
+from .typed_programs import TypedProgram
 
-TIMEOUT: Final = 60.0
-"""Seconds that a request gets unless the call says otherwise."""
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @final
@@ -58,7 +61,7 @@ class Dspex:
 
     def __init__(
         self,
-        programs: Iterable[ProgramSpec],
+        programs: Iterable[ProgramSpec | TypedProgram[..., Any]],
         *,
         lm: LMSettings | None = None,
         local: LocalModelSpec | None = None,
@@ -136,8 +139,8 @@ class Dspex:
         self._block: AbstractAsyncContextManager[Runtime] | None = None
 
     @staticmethod
-    def _unique(programs: Iterable[ProgramSpec]) -> list[ProgramSpec]:
-        listed = list(programs)
+    def _unique(programs: Iterable[ProgramSpec | TypedProgram[..., Any]]) -> list[ProgramSpec]:
+        listed = [program.spec if isinstance(program, TypedProgram) else program for program in programs]
         if not listed:
             raise BadProgram("", "an app needs at least one program")
         names = [spec.name for spec in listed]
@@ -266,6 +269,7 @@ class Dspex:
         within: float | None = TIMEOUT,
         key: str | None = None,
         engine: Engine | None = None,
+        require: Requirement | str | None = None,
         **fields: object,
     ) -> AnswerStream:
         """Ask a program and read its answer while it is written: ``FieldChunk`` pieces, and last the ``Answer``.
@@ -281,7 +285,9 @@ class Dspex:
         door = self._open
         listened = self._listened(program, listen)
         asked = {**(inputs or {}), **fields}
-        return AnswerStream(door, program, asked, listened, within=within, key=key, engine=engine)
+        return AnswerStream(
+            door, program, asked, listened, within=within, key=key, engine=engine, require=require
+        )
 
     def _listened(self, program: str, listen: str | Iterable[str] | None) -> tuple[str, ...]:
         spec = self._programs.get(program)
@@ -326,6 +332,18 @@ class Dspex:
                 if isinstance(result.value, Exception):
                     raise result.value
                 yield result.value
+
+    @overload
+    def program(self, program: str, /) -> Handle: ...
+    @overload
+    def program(self, program: TypedProgram[P, T], /) -> TypedHandle[P, T]: ...
+    def program(self, program: str | TypedProgram[P, T], /) -> Handle | TypedHandle[P, T]:
+        """One of the programs, to ask it without its name; typed, if it was given with types. Raises UnknownProgram."""
+        name = program if isinstance(program, str) else program.spec.name
+        spec = self._programs.get(name)
+        if spec is None or not (isinstance(program, str) or program.spec is spec):
+            raise UnknownProgram(name, self._programs)
+        return Handle(self, name) if isinstance(program, str) else TypedHandle(self, program)
 
     # --- looking ------------------------------------------------------------------------------------------------
 

@@ -18,12 +18,12 @@ from ..engine.lm.local import LocalModel, LocalModelSpec
 from ..legacy import LegacyPool, LMSettings, PoolOptions, legacy_pool_spec
 from ..runtime import Runtime
 from ..supervisors import Child, Supervisor, TaskSupervisor
+from .book import Book
 from .control import ControlServer
 from .control_status import ControlDesk
 from .explain import FeaturesOf
 from .flags import FlagStore
 from .host_lm import HostLM, answer
-from .ledger import Book
 from .open_feature import Chooser
 from .programs import ProgramSpec
 from .request import RoutedProgram

@@ -15,6 +15,7 @@ from ..engine import Prediction, Price
 from ..engine.actors import ProgramActor
 from ..legacy import LegacyPool, LegacyResult
 from ..runtime import Actor, NamedRef, Ref, Reply
+from .book import Book
 from .cost import dollars
 from .outcomes import Observer, Outcome
 from .request import Answer, Engine, Request, Route
@@ -33,11 +34,15 @@ class Arm(Actor):
         fallback_on: tuple[type[Exception], ...] = (),
         *,
         observer: str | None = None,
+        book: Book | None = None,
         prices: Mapping[str, Price] | None = None,
     ) -> None:
         self._fallback_on = fallback_on
         self._prices = prices
         self._observer = observer
+        self._book = book
+        """Where outcomes are counted at once; the observer is told only of those it must act on. A message and a wake-up
+        for each cost 15 us, a third of all that the router costs."""
         self._served = 0
         self._failed = 0
         self._open = 0
@@ -91,30 +96,32 @@ class Arm(Actor):
         return cast(Answer, None)  # `serve` answers
 
     def _tell(self, request: Request, began: float, error: str | None, answer: Answer | None) -> None:
-        if self._observer is None:
-            return
-        observer = self.rt.whereis(self._observer)
-        if observer is None:
+        if self._observer is None and self._book is None:
             return
         compared = request.shadow is not None
         first = not request.for_comparison and not request.failed
         asked_at = request.since if request.asked_at is None else request.asked_at
         # A reader who takes his time is not the engine's slowness.
         stalled = request.delivery.stalled_s if request.delivery is not None else 0.0
-        observer.cast(
-            Observer.observe,
-            Outcome(
-                request.program.name,
-                self.engine,
-                self.rt.now() - began - stalled,
-                error,
-                request.for_comparison,
-                began - asked_at if first else None,
-                answer.route.usd if answer is not None else None,
-                request if compared else None,
-                answer if compared else None,
-            ),
+        outcome = Outcome(
+            request.program.name,
+            self.engine,
+            self.rt.now() - began - stalled,
+            error,
+            request.for_comparison,
+            began - asked_at if first else None,
+            answer.route.usd if answer is not None else None,
+            request if compared else None,
+            answer if compared else None,
+            counted=self._book is not None,
         )
+        if self._book is not None:
+            self._book.count(outcome)
+            if not compared and self._book.rollback is None:
+                return
+        observer = self.rt.whereis(self._observer) if self._observer is not None else None
+        if observer is not None:
+            observer.cast(Observer.observe, outcome)
 
     def begin(self, request: Request, reply: Reply, then: Then) -> None:
         """Have the engine asked. ``then`` is called with what it gave or raised, unless the caller has gone by then.
@@ -155,10 +162,10 @@ class NativeArm(Arm):
         actor: NamedRef[ProgramActor] = self.rt.ref(request.program.native or "")
         delivery = request.delivery
         if delivery is None:
-            reply.delegate(actor.resolved(), ProgramActor.run, dict(request.inputs), then=then)
+            reply.delegate(actor.resolved(), ProgramActor.run, request.inputs, then=then)
         else:
             reply.delegate(
-                actor.resolved(), ProgramActor.stream, dict(request.inputs), delivery.fields, delivery.put, then=then
+                actor.resolved(), ProgramActor.stream, request.inputs, delivery.fields, delivery.put, then=then
             )
 
     def answer_of(self, request: Request, value: Prediction) -> Answer:

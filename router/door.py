@@ -128,10 +128,10 @@ class Pending:
         deadline: float | None,
         program: str,
         inputs: Mapping[str, object],
-        key: str | None,
-        engine: Engine | None,
+        options: Mapping[str, object],
         delivery: Delivery,
     ) -> None:
+        """``options``: the keywords of ``Router.run``."""
         process = router.process
         handler = router.handler(Router.run)
         kernel = process.kernel
@@ -140,7 +140,7 @@ class Pending:
         self._slot = slot = kernel.backend.slot()
         self._bucket = bucket = kernel.deadlines.until(deadline)
         bucket.slots[slot] = process
-        kwargs = {"key": key, "engine": engine, "delivery": delivery}
+        kwargs = {**options, "delivery": delivery}
         if handler is None or not process.offer((handler, (program, inputs), kwargs, slot, bucket)):
             self.abandon()
         kernel.backend.on_done(slot, delivery.ring)

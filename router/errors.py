@@ -10,6 +10,7 @@ RouterError
 ├── BadProgram           a program that cannot be served, and why                 (also a ValueError)
 ├── UnknownField         no output field of that name can be listened to          (also a LookupError)
 ├── StreamBroken         an answer broke off after pieces of it had been read
+├── BadOptimization      a program cannot be optimized so, and what to change      (also a ValueError)
 ├── JournalUnreadable    a file that is no journal of comparisons
 ├── ControlUnavailable   the control socket cannot be opened at that path          (also an OSError)
 │   └── ControlTaken     another running application has it
@@ -135,6 +136,10 @@ class ControlTaken(ControlUnavailable):
     def __init__(self, path: str | os.PathLike[str], pid: str) -> None:
         super().__init__(path, f"the application with process id {pid or '?'} has it; give each a path of its own")
         self.pid = pid
+
+
+class BadOptimization(RouterError, ValueError):
+    """A program cannot be optimized as was asked. Nothing was run."""
 
 
 class AppClosed(RouterError):
