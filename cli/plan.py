@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 
@@ -47,7 +48,7 @@ def plan(paths: tuple[str, ...], stats: str | None, as_json: bool, as_markdown: 
         raise Unusable(str(error)) from error
     if as_json:
         click.echo(json.dumps(made.to_json(), indent=2))
-    elif as_markdown or not click.get_text_stream("stdout").isatty():
+    elif as_markdown or not sys.stdout.isatty():
         click.echo(plan_as_markdown(made), nl=False)
     else:
         from rich.console import Console

@@ -142,7 +142,7 @@ DEEP = {
     "lambdas": "x = " + "lambda: " * 90 + "dspy.Predict",
     "blocks": "".join(" " * n + "if x:\n" for n in range(95)) + " " * 95 + "dspy.OpenAI()",
     "signs": "x = " + "-" * 5000 + "1",
-    "names": "\n".join(f"x{n + 1} = x{n}" for n in range(3000)) + "\nx0 = dspy.Predict\nx3000('a -> b')",
+    "names": "\n".join(f"x{n + 1} = x{n}" for n in range(1000)) + "\nx0 = dspy.Predict\nx1000('a -> b')",
     "branches": "\n".join(f"x{n + 1} = x{n} if x{n} else x{n}" for n in range(200)) + "\nx0 = dspy.Predict\nx200('a -> b')",
     "circles": "a = b\nb = c\nc = a\na.x(b)\nasync def f():\n    return a(q=1)",
 }
