@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -43,7 +42,9 @@ _FOUND, _UNUSABLE = 1, 2
     show_default=True,
     help="Exit with 1 when anything is at this level or above: changes < unknown < legacy.",
 )
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out names or paths that match: 'tests', '*/old/*'.")
+@click.option(
+    "--exclude", multiple=True, metavar="PATTERN", help="Leave out names or paths that match: 'tests', '*/old/*'."
+)
 def check(
     paths: tuple[str, ...], as_json: bool, as_sarif: bool, show_all: bool, fail_on: str, exclude: tuple[str, ...]
 ) -> None:
@@ -100,7 +101,7 @@ class Unusable(click.ClickException):
 
 
 @contextmanager
-def progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+def progress(quiet: bool) -> Generator[Callable[[int, int], None] | None]:
     """A bar on stderr for long runs, if there is somebody to see it."""
     if quiet or not sys.stderr.isatty():
         yield None
@@ -156,7 +157,9 @@ def _show(report: CheckReport, show_all: bool) -> None:
         table.add_column(title, justify=justify)  # pyright: ignore[reportArgumentType]
     programs: dict[str, Any] = report.to_json()["summary"]["programs"]
     for verdict in Verdict:
-        table.add_row(Text(verdict.value, style=COLOURS[verdict]), str(report.count(verdict)), str(programs[verdict.value]))
+        table.add_row(
+            Text(verdict.value, style=COLOURS[verdict]), str(report.count(verdict)), str(programs[verdict.value])
+        )
     screen.print(table)
     screen.print(Text(_closing(report)))
 

@@ -59,7 +59,9 @@ def main() -> None:
 
 @main.command()
 @click.option("--python", default=sys.executable, metavar="PATH", help="The interpreter of the legacy workers.")
-@click.option("--model", metavar="NAME", help="Also ask whether this model's provider can be reached: openai/gpt-4o-mini.")
+@click.option(
+    "--model", metavar="NAME", help="Also ask whether this model's provider can be reached: openai/gpt-4o-mini."
+)
 @click.option("--api-base", metavar="URL", help="Where the model is served, if not at its provider's address.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of text.")
 def doctor(python: str, model: str | None, api_base: str | None, as_json: bool) -> None:

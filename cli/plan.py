@@ -15,7 +15,9 @@ __all__ = ["plan"]
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path())
-@click.option("--stats", metavar="FILE", type=click.Path(), help="Statistics of a running application, as JSON (see below).")
+@click.option(
+    "--stats", metavar="FILE", type=click.Path(), help="Statistics of a running application, as JSON (see below)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON (schema in docs/migration.md).")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown with boxes to tick, also on a terminal.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out names or paths that match.")

@@ -1,10 +1,10 @@
 """What the migration tools refuse.
 
-    MigrationError                  base
-    ├── NothingToRead               no path given holds a Python file, or a path does not exist
-    ├── ProgramNotFound             an import path that gives no program: the module fails, or the name is not there
-    ├── BadStatistics               a file of statistics that is none
-    └── ConversionFailed            a converted file could not be written; the original is as it was
+MigrationError                  base
+├── NothingToRead               no path given holds a Python file, or a path does not exist
+├── ProgramNotFound             an import path that gives no program: the module fails, or the name is not there
+├── BadStatistics               a file of statistics that is none
+└── ConversionFailed            a converted file could not be written; the original is as it was
 """
 
 from __future__ import annotations

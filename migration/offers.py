@@ -45,17 +45,41 @@ __all__ = [
 
 INTERNALS: Final = frozenset(
     {
-        *("_call_preprocess", "_call_postprocess", "_forward_preprocess", "_forward_postprocess", "_get_positional_args_error_message"),
+        *(
+            "_call_preprocess",
+            "_call_postprocess",
+            "_forward_preprocess",
+            "_forward_postprocess",
+            "_get_positional_args_error_message",
+        ),
         *("_async_call_with_potential_trajectory_truncation", "_call_with_potential_trajectory_truncation"),
-        *("_format_trajectory", "_parse_function", "_validate_and_parse_args", "_run_async_in_sync", "_process_lm_response"),
+        *(
+            "_format_trajectory",
+            "_parse_function",
+            "_validate_and_parse_args",
+            "_run_async_in_sync",
+            "_process_lm_response",
+        ),
         *("_get_cached_completion_fn", "_extract_citations_from_response", "_process_completion", "_process_response"),
         *("_wrap_litellm_exception", "_get_history_field_name", "_get_tool_call_input_field_name"),
         *("_get_tool_call_output_field_name", "_make_json_adapter_fallback", "_get_fields_with_type", "_batch_forward"),
         *("_set_lm_usage", "_base_init", "_provider_name", "_should_stream", "_get_signature", "_set_signature"),
         *("_prepare_response_format", "_execute_code", "_parse_code", "_generate_signature", "_generate_instruction"),
-        *("_get_output_fields_info", "_validate_fields", "_make_react_signature", "_execute_iteration", "_extract_fallback"),
+        *(
+            "_get_output_fields_info",
+            "_validate_fields",
+            "_make_react_signature",
+            "_execute_iteration",
+            "_extract_fallback",
+        ),
         *("_execute_tool_calls", "_aexecute_tool_calls", "_forced_submit", "_run_finetune_job", "_update"),
-        *("_bootstrap", "_bootstrap_one_example", "_train", "_prepare_student_and_teacher", "_prepare_predictor_mappings"),
+        *(
+            "_bootstrap",
+            "_bootstrap_one_example",
+            "_train",
+            "_prepare_student_and_teacher",
+            "_prepare_predictor_mappings",
+        ),
         *("_propose_instructions", "_optimize_prompt_parameters", "_evaluate_on_valset", "_display_result_table"),
         *("_construct_result_table", "_bind_code", "_handle_tool_call", "_ensure_deno_process", "_inject_variables"),
     }
@@ -79,8 +103,12 @@ _PICKLES: Final = {
     "load": "whole programs are pickles, which the engine does not load",
     "load_settings": "saved settings are pickles, which the engine does not load",
 }
-_PICKLED_ATTRIBUTES: Final = frozenset({("settings", "save"), ("settings", "load"), ("cache", "load_memory_cache"), ("cache", "save_memory_cache")})
-KEEP_STATE: Final = 'build the program in code, keep its state with program.save("....json"), and load that with program.load'
+_PICKLED_ATTRIBUTES: Final = frozenset(
+    {("settings", "save"), ("settings", "load"), ("cache", "load_memory_cache"), ("cache", "save_memory_cache")}
+)
+KEEP_STATE: Final = (
+    'build the program in code, keep its state with program.save("....json"), and load that with program.load'
+)
 _PLACES: Final = frozenset(path.partition(".")[0] for path in PATHS) | {"core", "propose", "datasets", "retrievers"}
 
 
@@ -103,7 +131,9 @@ class Offer:
 def judge(path: tuple[str, ...]) -> Offer:
     """What the engine has at a path below dspy: `("teleprompt", "COPRO")`; `()` is dspy itself."""
     if path[:1] == ("dsp*",) and path[-1] not in _PLAIN:
-        return Offer(Verdict.CHANGES, "removed", f"`dsp` is a package of dspy up to {DSP.until}", DSP.advice, used=len(path))
+        return Offer(
+            Verdict.CHANGES, "removed", f"`dsp` is a package of dspy up to {DSP.until}", DSP.advice, used=len(path)
+        )
     inside = 0
     while inside < len(path) and ".".join(path[: inside + 1]) in PATHS:
         inside += 1
@@ -137,7 +167,11 @@ def _dunder(name: str, inside: int) -> Offer:
     if name in ("__version__", "__name__", "__doc__"):
         return Offer(Verdict.NATIVE, "offered", "the engine has it", used=inside + 1)
     return Offer(
-        Verdict.UNKNOWN, "dynamic", f"`{name}` of dspy shows all of it, and what is taken is not seen here", LOOK, used=inside + 1
+        Verdict.UNKNOWN,
+        "dynamic",
+        f"`{name}` of dspy shows all of it, and what is taken is not seen here",
+        LOOK,
+        used=inside + 1,
     )
 
 
@@ -179,7 +213,9 @@ def _of_target(path: tuple[str, ...], inside: int, target: Any) -> Offer:
         return Offer(Verdict.CHANGES, "pickle", _PICKLES[name], KEEP_STATE, target, used)
     attribute = path[used] if used < len(path) else ""
     if (name, attribute) in _PICKLED_ATTRIBUTES:
-        return Offer(Verdict.CHANGES, "pickle", f"`{name}.{attribute}` deals in pickles", "build it in code", target, used + 1)
+        return Offer(
+            Verdict.CHANGES, "pickle", f"`{name}.{attribute}` deals in pickles", "build it in code", target, used + 1
+        )
     if attribute and (attribute in INTERNALS or (attribute.startswith("_") and not attribute.endswith("__"))):
         return Offer(Verdict.UNKNOWN, "private", f"`{name}.{attribute}` is private to dspy", LOOK, target, used + 1)
     if attribute and inspect.isclass(target) and not _has(target, attribute):
@@ -319,7 +355,7 @@ def model_offer(model: str, *, embeds: bool = False) -> Offer | None:
         Verdict.CHANGES,
         "model",
         f"the native client has no provider {prefix!r}",
-        'name a server that speaks OpenAI\'s HTTP as LM("openai/<model>", base_url="https://.../v1"), or write a BaseLM subclass',
+        'name a server that speaks OpenAI\'s HTTP as LM("openai/<model>", base_url="https://..."), or write a BaseLM subclass',
     )
 
 

@@ -154,5 +154,3 @@ def _ends_with(place: str, parts: list[str]) -> bool:
         if last != part:
             return False
     return True
-
-

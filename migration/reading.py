@@ -72,7 +72,11 @@ class FunctionInfo:
     __slots__ = ("calls", "cls", "is_async", "module", "name", "node", "returns", "scope", "unit", "yields")
 
     def __init__(
-        self, name: str, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, module: ModuleInfo, cls: ClassInfo | None
+        self,
+        name: str,
+        node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda,
+        module: ModuleInfo,
+        cls: ClassInfo | None,
     ) -> None:
         self.name: Final = name
         self.node: Final = node
@@ -124,7 +128,9 @@ class Record:
 
     __slots__ = ("eager", "guarded", "node", "parent", "scope", "unit", "value")
 
-    def __init__(self, node: ast.AST, parent: ast.AST | None, scope: Scope, unit: str, eager: bool, guarded: bool) -> None:
+    def __init__(
+        self, node: ast.AST, parent: ast.AST | None, scope: Scope, unit: str, eager: bool, guarded: bool
+    ) -> None:
         self.node: Final = node
         self.value: ast.expr | None = None
         """Of an assignment to an attribute, what is assigned."""

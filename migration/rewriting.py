@@ -7,7 +7,6 @@ with the reason, and the file stays as it is.
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
@@ -116,7 +115,9 @@ def _transformer(asked: Asked) -> Any:
                 return alias.with_changes(name=_name(cst, str(new)), asname=named)
             new = offers.new_module(path)
             if new is None:
-                raise LeaveIt(f"`import {name} as ...`: the engine's {name} has another layout; import the names from dspy")
+                raise LeaveIt(
+                    f"`import {name} as ...`: the engine's {name} has another layout; import the names from dspy"
+                )
             return alias.with_changes(name=_name(cst, new))
 
         def leave_SimpleStatementLine(
@@ -144,9 +145,11 @@ def _transformer(asked: Asked) -> Any:
             if isinstance(node.names, cst.ImportStar):
                 new = offers.new_module(path)
                 if new is None:
-                    raise LeaveIt(f"`from {place} import *`: the engine's {place} has another layout; import the names you use")
+                    raise LeaveIt(
+                        f"`from {place} import *`: the engine's {place} has another layout; import the names you use"
+                    )
                 return [node.with_changes(module=_name(cst, new))]
-            aliases = list(cast("Sequence[cst.ImportAlias]", node.names))
+            aliases = list(node.names)
             homes = [self._home(path, _written(alias.name)) for alias in aliases]
             if len(set(homes)) == 1:
                 return [node.with_changes(module=_name(cst, homes[0]))]
@@ -180,7 +183,11 @@ def _transformer(asked: Asked) -> Any:
             if span in asked.awaited:
                 call = call.with_changes(func=cst.Attribute(_held(cst, call.func), cst.Name("acall")))
             # In parentheses: what follows the call, `.answer`, follows its result.
-            return cst.Await(call.with_changes(lpar=[], rpar=[]), lpar=call.lpar or [cst.LeftParen()], rpar=call.rpar or [cst.RightParen()])
+            return cst.Await(
+                call.with_changes(lpar=[], rpar=[]),
+                lpar=call.lpar or [cst.LeftParen()],
+                rpar=call.rpar or [cst.RightParen()],
+            )
 
         def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
             line, column, _, _ = self._span(original_node.name)

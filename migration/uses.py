@@ -26,7 +26,18 @@ Unit = tuple[str, str]
 """A definition: the path of its file, and its name."""
 
 BREAKING: Final[frozenset[Rule]] = frozenset(
-    {"not-offered", "removed", "unknown-name", "private", "patched", "keyword", "rebound", "star-import", "own-dspy", "dynamic"}
+    {
+        "not-offered",
+        "removed",
+        "unknown-name",
+        "private",
+        "patched",
+        "keyword",
+        "rebound",
+        "star-import",
+        "own-dspy",
+        "dynamic",
+    }
 )
 """Where such a thing stands at the top of a file, nothing of the file can be relied on."""
 
@@ -100,9 +111,9 @@ class Judge:
     ) -> None:
         use = Use(place_of(node), name, verdict, rule, reason, advice, record.unit)
         self._found.uses.append(use)
-        if verdict is not Verdict.NATIVE and record.eager and rule in BREAKING:
-            if not (record.guarded and isinstance(record.node, ast.Import | ast.ImportFrom)):
-                self._found.breaking.append(use)
+        caught = record.guarded and isinstance(record.node, ast.Import | ast.ImportFrom)
+        if verdict is not Verdict.NATIVE and record.eager and rule in BREAKING and not caught:
+            self._found.breaking.append(use)
 
     def _offer(self, node: ast.AST, record: Record, path: tuple[str, ...]) -> offers.Offer:
         offer = offers.judge(path)
@@ -142,7 +153,11 @@ class Judge:
             case Ref(path):
                 self._offer(alias, record, path if star else (*path, alias.name))
             case Module(info):
-                if source.partition(".")[0] == "dspy" and isinstance(record.node, ast.ImportFrom) and not record.node.level:
+                if (
+                    source.partition(".")[0] == "dspy"
+                    and isinstance(record.node, ast.ImportFrom)
+                    and not record.node.level
+                ):
                     self._own_dspy(alias, record)
                 below = None if star else self._project.below(info, alias.name)
                 if below is not None and alias.name not in info.scope.bindings:
@@ -159,7 +174,15 @@ class Judge:
             case Other() if star and not is_standard(source):
                 reason = f"every name of {source} may come in, a name of dspy's among them"
                 self._aside.append(
-                    (alias, record, f"{source}.*", Verdict.UNKNOWN, "star-import", reason, "import the names that are used")
+                    (
+                        alias,
+                        record,
+                        f"{source}.*",
+                        Verdict.UNKNOWN,
+                        "star-import",
+                        reason,
+                        "import the names that are used",
+                    )
                 )
             case _:
                 self._outside(alias, record, f"{source}.{alias.name}")
@@ -192,7 +215,9 @@ class Judge:
         parts = name.split(".")
         if parts[0] == "litellm":
             reason = "the native engine calls providers through their own SDKs: settings of litellm do nothing there"
-            self._aside.append((node, record, name, Verdict.CHANGES, "litellm", reason, "give the option to dspy.LM instead"))
+            self._aside.append(
+                (node, record, name, Verdict.CHANGES, "litellm", reason, "give the option to dspy.LM instead")
+            )
         elif any(part.lower().startswith("dspy") for part in parts[1:]) or parts[-1] in _TRACERS:
             reason = f"{name} reaches into dspy, and sees nothing of the native engine"
             self._aside.append((node, record, name, Verdict.CHANGES, "tracing", reason, _ASIDE))
@@ -220,7 +245,9 @@ class Judge:
     def _mixed(self, node: ast.AST, record: Record, values: tuple[Value, ...], base: ast.expr) -> None:
         if len(values) < 2 or not isinstance(base, ast.Name):
             return
-        if any(isinstance(value, Ref) for value in values) and any(not isinstance(value, Ref | Made) for value in values):
+        if any(isinstance(value, Ref) for value in values) and any(
+            not isinstance(value, Ref | Made) for value in values
+        ):
             reason = f"`{base.id}` is bound to dspy's and to something else"
             self._add(node, record, base.id, Verdict.UNKNOWN, "rebound", reason, "give the two different names")
 
@@ -262,9 +289,19 @@ class Judge:
             case Module(info):
                 self._through(node, record, info, attributes)
             case Other(name) if name.partition(".")[0] == "litellm":
-                reason = "the native engine calls providers through their own SDKs: settings of litellm do nothing there"
+                reason = (
+                    "the native engine calls providers through their own SDKs: settings of litellm do nothing there"
+                )
                 self._aside.append(
-                    (node, record, ".".join([name, *attributes]), Verdict.CHANGES, "litellm", reason, "give the option to dspy.LM")
+                    (
+                        node,
+                        record,
+                        ".".join([name, *attributes]),
+                        Verdict.CHANGES,
+                        "litellm",
+                        reason,
+                        "give the option to dspy.LM",
+                    )
                 )
             case Other(name) if name and attributes and attributes[0] == "dspy":
                 shown = ".".join([name, *attributes])
@@ -298,7 +335,9 @@ class Judge:
             if name.rpartition(".")[2] in ("setattr", "delattr", "object"):
                 return  # as above
             for value in self._values.expression(parent.func, record.scope):
-                if isinstance(value, Function) and any(argument.arg == "dspy" for argument in value.info.node.args.args):
+                if isinstance(value, Function) and any(
+                    argument.arg == "dspy" for argument in value.info.node.args.args
+                ):
                     return  # a factory that is given the namespace
         reason = f"`{shown_name(path)}` itself is handed on, and what is taken from it is not seen here"
         self._add(node, record, shown_name(path), Verdict.UNKNOWN, "dynamic", reason, "name what is used of it")
@@ -320,7 +359,9 @@ class Judge:
                     self._method(node, record, path)
                 case Other(name) if name.partition(".")[0] in _PICKLERS:
                     self._pickled(node, record, name)
-                case Other(name) if name.endswith(("import_module", "__import__", "find_loader", "load_module", "run_path")):
+                case Other(name) if name.endswith(
+                    ("import_module", "__import__", "find_loader", "load_module", "run_path")
+                ):
                     self._looked_up(node, record, name)
                 case _:
                     pass
@@ -348,7 +389,9 @@ class Judge:
                     self._patched(node, record, shown_name(value.path))
         elif name == "type" and len(node.args) == 3 and isinstance(node.args[1], ast.Tuple):
             bases = [value for base in node.args[1].elts for value in self._values.expression(base, record.scope)]
-            if any(isinstance(value, Ref) or (isinstance(value, Class) and self._dspy_bases(value.info)) for value in bases):
+            if any(
+                isinstance(value, Ref) or (isinstance(value, Class) and self._dspy_bases(value.info)) for value in bases
+            ):
                 reason = "the class is made by type(), and what is in it is not seen here"
                 self._add(node, record, "type()", Verdict.UNKNOWN, "dynamic", reason, "write it as a class")
 
@@ -364,7 +407,15 @@ class Judge:
                 return  # it sees only what it is given
         reason = f"what {name}() runs is not seen here, and it can reach dspy"
         self._aside.append(
-            (node, record, name, Verdict.UNKNOWN, "dynamic", reason, "call what is meant, or give eval() a dict of its own names")
+            (
+                node,
+                record,
+                name,
+                Verdict.UNKNOWN,
+                "dynamic",
+                reason,
+                "call what is meant, or give eval() a dict of its own names",
+            )
         )
 
     def _attribute_by_text(self, node: ast.Call, record: Record) -> None:
@@ -376,18 +427,28 @@ class Judge:
                 self._offer(node, record, (*value.path, asked.value))
             elif offers.is_module(offers.judge(value.path).target) or not value.path:
                 reason = "the name is only known when the program runs"
-                self._add(node, record, shown_name(value.path), Verdict.UNKNOWN, "dynamic", reason, "name it in the code")
+                self._add(
+                    node, record, shown_name(value.path), Verdict.UNKNOWN, "dynamic", reason, "name it in the code"
+                )
 
     def _looked_up(self, node: ast.Call, record: Record, name: str) -> None:
         if node.args and isinstance(node.args[0], ast.Constant):
             return
         reason = "which module is imported is only known when the program runs; it may be dspy or use it"
-        self._aside.append((node, record, name, Verdict.UNKNOWN, "dynamic", reason, "import by name, or check the modules it can be"))
+        self._aside.append(
+            (node, record, name, Verdict.UNKNOWN, "dynamic", reason, "import by name, or check the modules it can be")
+        )
 
     def _patched(self, node: ast.AST, record: Record, name: str) -> None:
         reason = f"the program changes {name}, and the engine's parts do not have the same seams"
         self._add(
-            node, record, name, Verdict.UNKNOWN, "patched", reason, "derive a class and use that, or keep it in the legacy pool"
+            node,
+            record,
+            name,
+            Verdict.UNKNOWN,
+            "patched",
+            reason,
+            "derive a class and use that, or keep it in the legacy pool",
         )
 
     def _pickled(self, node: ast.Call, record: Record, name: str) -> None:
@@ -404,7 +465,9 @@ class Judge:
         reason = "a pickle of dspy's objects holds dspy's classes, which the engine's are not"
         advice = 'keep the state with program.save("....json"), and data as JSON'
         verdict = Verdict.CHANGES if sure else Verdict.UNKNOWN
-        self._aside.append((node, record, name, verdict, "pickle", reason if sure else f"if it is of dspy: {reason}", advice))
+        self._aside.append(
+            (node, record, name, verdict, "pickle", reason if sure else f"if it is of dspy: {reason}", advice)
+        )
 
     def _is_dspy(self, value: Value) -> bool:
         if isinstance(value, Object | Class):
@@ -418,7 +481,9 @@ class Judge:
         options = {keyword.arg: keyword.value for keyword in node.keywords}
         path = node.args[0] if node.args else options.get("path")
         ending = _ending(path)
-        whole = options.get("save_program") or (node.args[1] if len(node.args) > 1 and node.func.attr == "save" else None)
+        whole = options.get("save_program") or (
+            node.args[1] if len(node.args) > 1 and node.func.attr == "save" else None
+        )
         on_dspy = any(self._is_dspy(value) for value in self._values.expression(node.func.value, record.scope))
         is_ref = any(isinstance(value, Ref) for value in self._values.expression(node.func, record.scope))
         if is_ref:
@@ -459,10 +524,10 @@ class Judge:
                 reason = f"the engine's {name} takes no `{keyword.arg}`"
                 advice = OLD_ARGUMENTS.get(keyword.arg, "leave it out, or see the signature for what it is called now")
                 self._add(keyword, record, f"{name}({keyword.arg}=)", Verdict.CHANGES, "keyword", reason, advice)
-        if signature.most is not None and not any(isinstance(each, ast.Starred) for each in node.args):
-            if len(node.args) > signature.most:
-                reason = f"the engine's {name} takes {signature.most} arguments by position, not {len(node.args)}"
-                self._add(node, record, name, Verdict.CHANGES, "keyword", reason, "name the arguments")
+        starred = any(isinstance(each, ast.Starred) for each in node.args)
+        if signature.most is not None and not starred and len(node.args) > signature.most:
+            reason = f"the engine's {name} takes {signature.most} arguments by position, not {len(node.args)}"
+            self._add(node, record, name, Verdict.CHANGES, "keyword", reason, "name the arguments")
 
     def _model(self, node: ast.Call, record: Record, name: str) -> None:
         given = node.args[0] if node.args else next((k.value for k in node.keywords if k.arg == "model"), None)
@@ -487,7 +552,9 @@ class Judge:
                 if wrong is not None:
                     self._add(node, record, f"{name}({model!r})", wrong.verdict, wrong.rule, wrong.reason, wrong.advice)
             elif not self._is_function(given, record):
-                reason = "whether it is a function, and else which provider is asked, is only known when the program runs"
+                reason = (
+                    "whether it is a function, and else which provider is asked, is only known when the program runs"
+                )
                 advice = "it is native for a function, and for models behind OpenAI's HTTP; check what it can be"
                 self._add(node, record, f"{name}(...)", Verdict.UNKNOWN, "model", reason, advice)
 
@@ -558,7 +625,15 @@ class Judge:
                 self._patched(node, record, f"{shown_name(value.path)}.{node.attr}")
             elif isinstance(value, Made) and _is_private(node.attr):
                 reason = f"`{node.attr}` is private to dspy"
-                self._add(node, record, f"{shown_name(value.path)}.{node.attr}", Verdict.UNKNOWN, "private", reason, offers.LOOK)
+                self._add(
+                    node,
+                    record,
+                    f"{shown_name(value.path)}.{node.attr}",
+                    Verdict.UNKNOWN,
+                    "private",
+                    reason,
+                    offers.LOOK,
+                )
 
     def _text(self, record: Record) -> None:
         node, parent = record.node, record.parent
@@ -575,15 +650,18 @@ class Judge:
                 )
             elif last in ("patch", "setattr", "delattr", "multiple") and is_name:
                 self._patched(node, record, text)
-            elif "modules" in name.split(".") and is_name:
+            elif (
+                ("modules" in name.split(".") and is_name)
+                or (
+                    last in ("run_module", "resolve_name", "locate", "import_string", "load_class")
+                    and text.startswith("dspy")
+                )
+                or (_DOTTED.fullmatch(text) is not None and last not in _HARMLESS)
+            ):
                 self._dynamic_text(node, record, text)
-            elif last in ("run_module", "resolve_name", "locate", "import_string", "load_class") and text.startswith("dspy"):
-                self._dynamic_text(node, record, text)
-            elif _DOTTED.fullmatch(text) is not None and last not in _HARMLESS:
-                self._dynamic_text(node, record, text)
-        elif isinstance(parent, ast.Subscript) and is_name and dotted(parent.value).endswith("modules"):
-            self._dynamic_text(node, record, text)
-        elif isinstance(parent, ast.JoinedStr | ast.BinOp) and text.endswith("dspy."):
+        elif (isinstance(parent, ast.Subscript) and is_name and dotted(parent.value).endswith("modules")) or (
+            isinstance(parent, ast.JoinedStr | ast.BinOp) and text.endswith("dspy.")
+        ):
             self._dynamic_text(node, record, text)
 
     def _dynamic_text(self, node: ast.AST, record: Record, text: str) -> None:
@@ -604,11 +682,12 @@ class Judge:
         if is_program:
             self._found.classes[info.name] = info
         strange = [value for value in lineage if _is_strange(value)]
-        if strange and (refs or methods & {"forward", "aforward"} or self._uses_dspy(info)):
-            if refs or methods & {"forward", "aforward"} or any(isinstance(value, Unclear) for value in strange):
-                self._base(info, record, strange)
-                if methods & {"forward", "aforward"}:
-                    self._found.classes[info.name] = info
+        runs = bool(methods & {"forward", "aforward"})
+        unread = any(isinstance(value, Unclear) for value in strange) and self._uses_dspy(info)
+        if strange and (refs or runs or unread):
+            self._base(info, record, strange)
+            if runs:
+                self._found.classes[info.name] = info
         if not refs:
             return
         if any(keyword.arg == "metaclass" for keyword in info.node.keywords):
@@ -627,7 +706,13 @@ class Judge:
         if is_program and "__call__" in methods:
             reason = "its `__call__` is its own, and the engine's async calls go past it"
             self._add(
-                info.node, record, f"{info.name}.__call__", Verdict.CHANGES, "method", reason, "name it forward (or aforward)"
+                info.node,
+                record,
+                f"{info.name}.__call__",
+                Verdict.CHANGES,
+                "method",
+                reason,
+                "name it forward (or aforward)",
             )
 
     def _uses_dspy(self, info: ClassInfo) -> bool:
@@ -638,13 +723,30 @@ class Judge:
         names = ", ".join(dict.fromkeys(_strange_name(value) for value in strange))
         reason = f"it derives from {names}, which was not read: what it does with dspy is not seen"
         self._add(
-            info.node, record, info.name, Verdict.UNKNOWN, "base-class", reason, "give the file of the base class as well"
+            info.node,
+            record,
+            info.name,
+            Verdict.UNKNOWN,
+            "base-class",
+            reason,
+            "give the file of the base class as well",
         )
 
 
 _HARMLESS: Final = frozenset(
     {
-        *("print", "version", "distribution", "find_spec", "info", "debug", "warning", "error", "importorskip", "import_module"),
+        *(
+            "print",
+            "version",
+            "distribution",
+            "find_spec",
+            "info",
+            "debug",
+            "warning",
+            "error",
+            "importorskip",
+            "import_module",
+        ),
         *("__import__", "append", "add_argument", "startswith", "endswith", "split", "replace", "join", "get", "field"),
     }
 )
@@ -656,7 +758,12 @@ def place_of(node: ast.AST) -> Place:
     column = getattr(node, "col_offset", 0)
     if isinstance(node, ast.ClassDef):  # its head is enough
         return Place(line, column + 1, line, column + len("class ") + len(node.name) + 1)
-    return Place(line, column + 1, getattr(node, "end_lineno", None) or line, (getattr(node, "end_col_offset", None) or column) + 1)
+    return Place(
+        line,
+        column + 1,
+        getattr(node, "end_lineno", None) or line,
+        (getattr(node, "end_col_offset", None) or column) + 1,
+    )
 
 
 def _start(node: ast.expr) -> ast.expr:
@@ -677,7 +784,12 @@ def _is_private(name: str) -> bool:
 
 
 def _is_program(path: tuple[str, ...]) -> bool:
-    return offers.is_program_class(offers.judge(path).target) or path[-1:] in (("Module",), ("Program",), ("Flex",), ("Retrieve",))
+    return offers.is_program_class(offers.judge(path).target) or path[-1:] in (
+        ("Module",),
+        ("Program",),
+        ("Flex",),
+        ("Retrieve",),
+    )
 
 
 def _is_predictor(path: tuple[str, ...]) -> bool:

@@ -18,7 +18,9 @@ from .reading import Binding, ClassInfo, FunctionInfo, ModuleInfo, Scope
 __all__ = ["Values"]
 
 _NOTHING: Final[tuple[Value, ...]] = ()
-_BUILTINS: Final = frozenset(dir(__builtins__) if not isinstance(__builtins__, dict) else cast("dict[str, Any]", __builtins__))
+_BUILTINS: Final = frozenset(
+    dir(__builtins__) if not isinstance(__builtins__, dict) else cast("dict[str, Any]", __builtins__)
+)
 _SAME_OBJECT: Final = frozenset({"deepcopy", "reset_copy", "copy", "with_instructions", "append", "prepend"})
 _COPIES: Final = frozenset({"copy.deepcopy", "copy.copy", "typing.cast"})
 _DEEP: Final = 40
@@ -57,7 +59,9 @@ class Values:
             if name in at.globals:
                 return scope.module.scope
             if name in at.bindings and (first or at.kind != "class"):
-                if all(binding.kind == "part" and isinstance(binding.node, ast.Nonlocal) for binding in at.bindings[name]):
+                if all(
+                    binding.kind == "part" and isinstance(binding.node, ast.Nonlocal) for binding in at.bindings[name]
+                ):
                     at = at.parent
                     continue
                 return at
@@ -146,7 +150,9 @@ class Values:
         decorated = [name for name in function.decorators if name not in _PLAIN_DECORATORS]
         if "property" in function.decorators or "cached_property" in function.decorators:
             return self.returned(function)
-        if decorated and any(_wraps(self, each, binding.scope) for each in getattr(function.node, "decorator_list", ())):
+        if decorated and any(
+            _wraps(self, each, binding.scope) for each in getattr(function.node, "decorator_list", ())
+        ):
             return (Function(function), Unclear("result"))
         return (Function(function),)
 
@@ -192,7 +198,11 @@ class Values:
         if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
             return _one([*self.annotated(annotation.left, scope), *self.annotated(annotation.right, scope)])
         if isinstance(annotation, ast.Subscript):
-            if getattr(annotation.value, "id", getattr(annotation.value, "attr", "")) in ("Optional", "Annotated", "Union"):
+            if getattr(annotation.value, "id", getattr(annotation.value, "attr", "")) in (
+                "Optional",
+                "Annotated",
+                "Union",
+            ):
                 inner = annotation.slice
                 parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
                 return _one([value for part in parts for value in self.annotated(part, scope)])
@@ -245,7 +255,11 @@ class Values:
                 return self._of_whole(node, scope)
 
     def _spread(self, node: ast.expr, scope: Scope, depth: int) -> tuple[Value, ...]:
-        return self.elements(node.value, scope, depth + 1) if isinstance(node, ast.Starred) else self.expression(node, scope)
+        return (
+            self.elements(node.value, scope, depth + 1)
+            if isinstance(node, ast.Starred)
+            else self.expression(node, scope)
+        )
 
     def _of_bindings(self, bindings: list[Binding], depth: int, node: ast.expr, scope: Scope) -> tuple[Value, ...]:
         if not bindings or any(binding.kind != "value" for binding in bindings):
@@ -260,7 +274,11 @@ class Values:
 
     def _of_whole(self, node: ast.expr, scope: Scope) -> tuple[Value, ...]:
         whole = self.expression(node, scope)
-        if whole and all(isinstance(value, Other) for value in whole) and not isinstance(node, ast.Name | ast.Attribute):
+        if (
+            whole
+            and all(isinstance(value, Other) for value in whole)
+            and not isinstance(node, ast.Name | ast.Attribute)
+        ):
             return whole
         return (Unclear("part"),)
 
@@ -280,7 +298,9 @@ class Values:
         if isinstance(node, ast.Name):
             return self.name(scope, node.id)
         if isinstance(node, ast.Attribute):
-            return _one([got for value in self.expression(node.value, scope) for got in self.attribute(value, node.attr)])
+            return _one(
+                [got for value in self.expression(node.value, scope) for got in self.attribute(value, node.attr)]
+            )
         if isinstance(node, ast.Call):
             return self.called(node, scope)
         if isinstance(node, ast.Await):
@@ -328,7 +348,9 @@ class Values:
     def _of_ref(self, path: tuple[str, ...], name: str) -> Value:
         offer = offers.judge(path)
         if path and offer.used == len(path) and offer.target is not None and not offers.is_module(offer.target):
-            return Ref((*path, name)) if offers.is_class(offer.target) or path[-1] == "settings" else Made((*path, name))
+            return (
+                Ref((*path, name)) if offers.is_class(offer.target) or path[-1] == "settings" else Made((*path, name))
+            )
         return Ref((*path, name))
 
     def _by_name(self, name: str) -> tuple[Value, ...]:
@@ -481,8 +503,30 @@ class Values:
 _PLAIN_DECORATORS: Final = frozenset(
     {
         *("staticmethod", "classmethod", "property", "cached_property", "override", "final", "abstractmethod", "wraps"),
-        *("lru_cache", "cache", "contextmanager", "asynccontextmanager", "overload", "get", "post", "put", "route", "tool"),
-        *("fixture", "task", "command", "option", "argument", "retry", "event", "on_event", "on_message", "on_chat_start"),
+        *(
+            "lru_cache",
+            "cache",
+            "contextmanager",
+            "asynccontextmanager",
+            "overload",
+            "get",
+            "post",
+            "put",
+            "route",
+            "tool",
+        ),
+        *(
+            "fixture",
+            "task",
+            "command",
+            "option",
+            "argument",
+            "retry",
+            "event",
+            "on_event",
+            "on_message",
+            "on_chat_start",
+        ),
     }
 )
 _TELL_NOTHING: Final = frozenset({"typing.Any", "typing.Callable", "collections.abc.Callable", "typing.Type", ""})

@@ -46,18 +46,39 @@ NATIVE = {
             def forward(self, x): return x
     """,
     "settings": "import dspy\ndspy.settings.configure(lm=None, rm=None, mine=3)\nx = dspy.settings.lm",
-    "the old field names": "import dspy\nclass S(dspy.Signature):\n    a = dspy.InputField(prefix='A:', format=str)\n    b = dspy.OutputField()",
-    "for type checkers only": "from __future__ import annotations\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import dspy\ndef f(p: dspy.Module) -> None: ...",
+    "the old field names": (
+        "import dspy\nclass S(dspy.Signature):\n"
+        "    a = dspy.InputField(prefix='A:', format=str)\n    b = dspy.OutputField()"
+    ),
+    "for type checkers only": (
+        "from __future__ import annotations\nfrom typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    import dspy\ndef f(p: dspy.Module) -> None: ..."
+    ),
     "a factory": "def qa(dspy):\n    return dspy.ChainOfThought('question -> answer')",
     "an abstract base": "import abc, dspy\nclass Base(dspy.Module, abc.ABC):\n    def forward(self): ...",
-    "a generic": "import dspy\nfrom typing import Generic, TypeVar\nT = TypeVar('T')\nclass A(dspy.Module, Generic[T]):\n    def forward(self): ...",
-    "another model of the class": "import dspy, torch\nclass Net(torch.nn.Module):\n    def forward(self, x): return x\nqa = dspy.Predict('a -> b')",
-    "saved as JSON": "import dspy\np = dspy.Predict('a -> b')\np.save('p.json')\np.save('p.json', save_program=False)\np.load(path='p.json')",
+    "a generic": (
+        "import dspy\nfrom typing import Generic, TypeVar\n"
+        "T = TypeVar('T')\nclass A(dspy.Module, Generic[T]):\n    def forward(self): ..."
+    ),
+    "another model of the class": (
+        "import dspy, torch\nclass Net(torch.nn.Module):\n"
+        "    def forward(self, x): return x\nqa = dspy.Predict('a -> b')"
+    ),
+    "saved as JSON": (
+        "import dspy\np = dspy.Predict('a -> b')\n"
+        "p.save('p.json')\np.save('p.json', save_program=False)\np.load(path='p.json')"
+    ),
     "eval of its own names": "import dspy\nqa = dspy.Predict('a -> b')\ndef calc(x):\n    return eval(x, {'__builtins__': {}})",
     "copies": "import copy, dspy\np = dspy.Predict('a -> b')\nq = copy.deepcopy(p)\nr = p.deepcopy()",
     "awaited": "import dspy\nqa = dspy.Predict('a -> b')\nasync def f():\n    return await qa.acall(a=1)",
-    "in a thread": "import asyncio, dspy\nqa = dspy.Predict('a -> b')\nasync def f():\n    return await asyncio.to_thread(qa, a=1)",
-    "embeddings": "import dspy\nfrom sentence_transformers import SentenceTransformer\nm = SentenceTransformer('x')\ne = dspy.Embedder(m.encode)\nf = dspy.Embedder('openai/text-embedding-3-small')\ng = dspy.Embedder(lambda texts: texts)",
+    "in a thread": (
+        "import asyncio, dspy\nqa = dspy.Predict('a -> b')\nasync def f():\n    return await asyncio.to_thread(qa, a=1)"
+    ),
+    "embeddings": (
+        "import dspy\nfrom sentence_transformers import SentenceTransformer\nm = SentenceTransformer('x')\n"
+        "e = dspy.Embedder(m.encode)\nf = dspy.Embedder('openai/text-embedding-3-small')\n"
+        "g = dspy.Embedder(lambda texts: texts)"
+    ),
     "a model by a constant": "import dspy\nNAME = 'groq/llama-3'\nlm = dspy.LM(NAME)",
     "an engine of its own": "import dspy\nlm = dspy.LM(name(), engine=mine)",
     "already converted": "import dspex.engine as dspy\nqa = dspy.Predict('a -> b')",
@@ -79,7 +100,10 @@ CHANGES = {
     "the predecessor": ("import dsp\nx = dsp.LM", "removed"),
     "a module that left": ("from dspy.retrieve.qdrant_rm import QdrantRM", "removed"),
     "a keyword that nobody takes": ("import dspy\ne = dspy.Evaluate(devset=[], return_all_scores=True)", "keyword"),
-    "a keyword of a method": ("import dspy\no = dspy.LabeledFewShot(k=1)\no.compile(None, trainset=[], speed=9)", "keyword"),
+    "a keyword of a method": (
+        "import dspy\no = dspy.LabeledFewShot(k=1)\no.compile(None, trainset=[], speed=9)",
+        "keyword",
+    ),
     "too many arguments": ("import dspy\nx = dspy.majority([], None, 'a', 4)", "keyword"),
     "a whole program": ("import dspy\np = dspy.Predict('a -> b')\np.save('d', save_program=True)", "pickle"),
     "a whole program by position": ("import dspy\np = dspy.Predict('a -> b')\np.save('d', True)", "pickle"),
@@ -89,7 +113,10 @@ CHANGES = {
     "a pickle": ("import dspy, cloudpickle\np = dspy.Predict('a -> b')\ncloudpickle.dumps(p)", "pickle"),
     "a provider without a name": ("import dspy\nlm = dspy.LM('claude-3-opus')", "model"),
     "a provider that is not known": ("import dspy\nlm = dspy.LM(model='vertex_ai/gemini-pro')", "model"),
-    "a loop that is blocked": ("import dspy\nqa = dspy.Predict('a -> b')\nasync def f():\n    return qa(a=1)", "sync-on-a-loop"),
+    "a loop that is blocked": (
+        "import dspy\nqa = dspy.Predict('a -> b')\nasync def f():\n    return qa(a=1)",
+        "sync-on-a-loop",
+    ),
     "a loop blocked by a method": (
         "import dspy\nclass S:\n    def __init__(self):\n        self.qa = dspy.Predict('a -> b')\n"
         "    async def f(self):\n        return self.qa(a=1).b",
@@ -165,21 +192,40 @@ UNKNOWN = {
     "patched": ("import dspy\ndspy.LM = object", "patched"),
     "a class patched": ("import dspy\ndspy.Predict.forward = print", "patched"),
     "patched by setattr": ("import dspy\nsetattr(dspy, 'LM', object)", "patched"),
-    "patched in a test": ("import dspy\ndef test(monkeypatch):\n    monkeypatch.setattr(dspy, 'LM', object)", "patched"),
-    "patched by a text": ("import dspy\nfrom unittest.mock import patch\n@patch('dspy.LM')\ndef test(lm): ...", "patched"),
+    "patched in a test": (
+        "import dspy\ndef test(monkeypatch):\n    monkeypatch.setattr(dspy, 'LM', object)",
+        "patched",
+    ),
+    "patched by a text": (
+        "import dspy\nfrom unittest.mock import patch\n@patch('dspy.LM')\ndef test(lm): ...",
+        "patched",
+    ),
     "bound to two things": ("import dspy\nif x:\n    dspy = other()\nqa = dspy.Predict('a -> b')", "rebound"),
     "a star of who knows whom": ("import dspy\nfrom helpers_of_somebody import *\nx = 1", "star-import"),
     "a neighbour that is not there": ("import dspy\nfrom .neighbour import Base", "not-read"),
     "another package built on dspy": ("import dspy\nfrom dspy_extras import Base", "not-read"),
-    "a base class of another package": ("import dspy\nfrom other import Mixin\nclass A(dspy.Module, Mixin):\n    pass", "base-class"),
+    "a base class of another package": (
+        "import dspy\nfrom other import Mixin\nclass A(dspy.Module, Mixin):\n    pass",
+        "base-class",
+    ),
     "a base class that is made": ("import dspy\nclass A(make(dspy.Module)):\n    pass", "base-class"),
-    "a base with forward": ("import dspy\nfrom other import Base\nclass A(Base):\n    def forward(self, x):\n        return dspy.Predict('a -> b')(a=x)", "base-class"),
+    "a base with forward": (
+        "import dspy\nfrom other import Base\n"
+        "class A(Base):\n    def forward(self, x):\n        return dspy.Predict('a -> b')(a=x)",
+        "base-class",
+    ),
     "a metaclass": ("import dspy\nclass A(dspy.Module, metaclass=M):\n    pass", "base-class"),
     "a model chosen elsewhere": ("import dspy, os\nlm = dspy.LM(os.environ['MODEL'])", "model"),
     "a model in a mapping": ("import dspy\nlm = dspy.LM(**config)", "model"),
-    "an argument called on a loop": ("import dspy\nasync def f(program):\n    return program(question='x')", "sync-on-a-loop"),
+    "an argument called on a loop": (
+        "import dspy\nasync def f(program):\n    return program(question='x')",
+        "sync-on-a-loop",
+    ),
     "a result called on a loop": ("import dspy\nasync def f():\n    return get()(question='x')", "sync-on-a-loop"),
-    "one of several called on a loop": ("import dspy\nasync def f(all, k):\n    return all[k](question='x')", "sync-on-a-loop"),
+    "one of several called on a loop": (
+        "import dspy\nasync def f(all, k):\n    return all[k](question='x')",
+        "sync-on-a-loop",
+    ),
     "an attribute of who knows whom": (
         "import dspy\nclass A:\n    def __init__(self):\n        self.qa = dspy.Predict('a -> b')\n"
         "async def f(holder):\n    return holder.qa(a=1)",

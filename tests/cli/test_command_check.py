@@ -139,7 +139,9 @@ def test_colours_appear_on_a_terminal_only_and_respect_no_color(folder: Path) ->
         ours, theirs = os.openpty()
         try:
             env = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
-            process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env={**env, "TERM": "xterm", **environment})
+            process = subprocess.Popen(
+                command, stdout=theirs, stderr=theirs, env={**env, "TERM": "xterm", **environment}
+            )
             os.close(theirs)
             seen = b""
             while True:
@@ -181,7 +183,8 @@ def test_neither_dspy_nor_a_provider_s_sdk_is_imported(folder: Path) -> None:
     program = (
         "import sys\nfrom click.testing import CliRunner\nfrom dspex.cli import main\n"
         f"CliRunner().invoke(main, ['check', {str(folder)!r}])\nCliRunner().invoke(main, ['plan', {str(folder)!r}])\n"
-        "print([name for name in ('dspy', 'openai', 'anthropic', 'litellm', 'numpy', 'optuna', 'libcst') if name in sys.modules])"
+        "heavy = ('dspy', 'openai', 'anthropic', 'litellm', 'numpy', 'optuna', 'libcst')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

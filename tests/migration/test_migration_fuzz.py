@@ -15,7 +15,23 @@ from migration_corpus import CORPUS
 SOURCES = [path.read_text() for path in sorted(CORPUS.rglob("*.py")) if path.read_text().strip()]
 WORDS = sorted({word for source in SOURCES for word in re.findall(r"[A-Za-z_][\w.]*|[^\w\s]", source)})
 LINES = sorted({line for source in SOURCES for line in source.split("\n")})
-ODD = ["\0", "\ufeff", "\u2028", "\x0c", "\t", "\\\n", '"""', "(", "lambda: ", "await ", "async ", "*", "é", "match x:\n case ", ":="]
+ODD = [
+    "\0",
+    "\ufeff",
+    "\u2028",
+    "\x0c",
+    "\t",
+    "\\\n",
+    '"""',
+    "(",
+    "lambda: ",
+    "await ",
+    "async ",
+    "*",
+    "é",
+    "match x:\n case ",
+    ":=",
+]
 
 
 @st.composite
