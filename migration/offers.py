@@ -17,10 +17,10 @@ from .. import engine
 from ..engine.dspy_names import NOT_OFFERED, PATHS, DspyModule
 from ..router.features import find_feature
 from .history import DSP, gone
+from .machinery import STEPS
 from .verdicts import Rule, Verdict
 
 __all__ = [
-    "INTERNALS",
     "KEEP_STATE",
     "LOOK",
     "Arguments",
@@ -41,51 +41,8 @@ __all__ = [
     "model_offer",
     "new_home",
     "new_module",
+    "steps_of",
 ]
-
-INTERNALS: Final = frozenset(
-    {
-        *(
-            "_call_preprocess",
-            "_call_postprocess",
-            "_forward_preprocess",
-            "_forward_postprocess",
-            "_get_positional_args_error_message",
-        ),
-        *("_async_call_with_potential_trajectory_truncation", "_call_with_potential_trajectory_truncation"),
-        *(
-            "_format_trajectory",
-            "_parse_function",
-            "_validate_and_parse_args",
-            "_run_async_in_sync",
-            "_process_lm_response",
-        ),
-        *("_get_cached_completion_fn", "_extract_citations_from_response", "_process_completion", "_process_response"),
-        *("_wrap_litellm_exception", "_get_history_field_name", "_get_tool_call_input_field_name"),
-        *("_get_tool_call_output_field_name", "_make_json_adapter_fallback", "_get_fields_with_type", "_batch_forward"),
-        *("_set_lm_usage", "_base_init", "_provider_name", "_should_stream", "_get_signature", "_set_signature"),
-        *("_prepare_response_format", "_execute_code", "_parse_code", "_generate_signature", "_generate_instruction"),
-        *(
-            "_get_output_fields_info",
-            "_validate_fields",
-            "_make_react_signature",
-            "_execute_iteration",
-            "_extract_fallback",
-        ),
-        *("_execute_tool_calls", "_aexecute_tool_calls", "_forced_submit", "_run_finetune_job", "_update"),
-        *(
-            "_bootstrap",
-            "_bootstrap_one_example",
-            "_train",
-            "_prepare_student_and_teacher",
-            "_prepare_predictor_mappings",
-        ),
-        *("_propose_instructions", "_optimize_prompt_parameters", "_evaluate_on_valset", "_display_result_table"),
-        *("_construct_result_table", "_bind_code", "_handle_tool_call", "_ensure_deno_process", "_inject_variables"),
-    }
-)
-"""Names below the surface of dspy's classes that programs override or call. The engine has no such steps, and a method of
-that name would not be called by it."""
 
 _IN_THE_POOL: Final = "run this part in the legacy pool, which the router does by flag, or do without it"
 _ONLY_IN_DSPY: Final[dict[str, str]] = {
@@ -146,7 +103,10 @@ def judge(path: tuple[str, ...]) -> Offer:
         return Offer(Verdict.UNKNOWN, "private", f"`{name}` is private to dspy", LOOK, used=inside + 1)
     if not _offered(place, name):
         return _missing(path, inside)
-    target = getattr(engine, name) if not place else getattr(DspyModule("dspy", place), name)
+    if not place and name == "cache":
+        target = engine.Cache  # to look at the live one would make it
+    else:
+        target = getattr(engine, name) if not place else getattr(DspyModule("dspy", place), name)
     return _of_target(path, inside, target)
 
 
@@ -216,9 +176,10 @@ def _of_target(path: tuple[str, ...], inside: int, target: Any) -> Offer:
         return Offer(
             Verdict.CHANGES, "pickle", f"`{name}.{attribute}` deals in pickles", "build it in code", target, used + 1
         )
-    if attribute and (attribute in INTERNALS or (attribute.startswith("_") and not attribute.endswith("__"))):
+    if attribute.startswith("_") and not attribute.endswith("__"):
         return Offer(Verdict.UNKNOWN, "private", f"`{name}.{attribute}` is private to dspy", LOOK, target, used + 1)
-    if attribute and inspect.isclass(target) and not _has(target, attribute):
+    known = _has(target, attribute) if inspect.isclass(target) else name == "settings" or hasattr(target, attribute)
+    if attribute and not known:
         reason = f"the engine's {name} has no `{attribute}`"
         return Offer(Verdict.UNKNOWN, "method", reason, LOOK, target, used + 1)
     return Offer(Verdict.NATIVE, "offered", "the engine has it", target=target, used=used)
@@ -250,6 +211,11 @@ def is_module(target: object) -> bool:
 def is_class(target: object) -> bool:
     """Whether it is a class of the engine's."""
     return inspect.isclass(target)
+
+
+def steps_of(path: tuple[str, ...]) -> frozenset[str]:
+    """The private steps of dspy's class at a path."""
+    return STEPS.get(path[-1], frozenset()) if path else frozenset()
 
 
 def is_program_class(target: object) -> bool:

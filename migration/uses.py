@@ -46,6 +46,7 @@ _MIXINS: Final = frozenset({"abc.ABC", "typing.Generic", "typing.Protocol", "", 
 _TENSORS: Final = ("torch", "tensorflow", "keras", "jax", "flax", "lightning", "pytorch_lightning", "mlx")
 _TRACERS: Final = frozenset({"autolog", "DSPyInstrumentor", "DSPyCallback", "TraceloopSDK"})
 _DOTTED: Final = re.compile(r"dspy(\.\w+)+")
+_LOADERS: Final = re.compile(r"import|load|lazy|modul", re.IGNORECASE)
 _ASIDE: Final = "watch the native engine by callbacks (dspy.BaseCallback), which are the same"
 
 
@@ -283,7 +284,7 @@ class Judge:
                         reason = f"`{attribute}` is private to dspy"
                         self._add(node, record, name, Verdict.UNKNOWN, "private", reason, offers.LOOK)
             case Object(info) | Class(info):
-                if attributes and attributes[0] in offers.INTERNALS and self._dspy_bases(info):
+                if attributes and attributes[0] in self._steps(info):
                     reason = f"`{attributes[0]}` is a step of dspy's own that the engine does not have"
                     self._add(node, record, attributes[0], Verdict.UNKNOWN, "private", reason, offers.LOOK)
             case Module(info):
@@ -341,6 +342,10 @@ class Judge:
                     return  # a factory that is given the namespace
         reason = f"`{shown_name(path)}` itself is handed on, and what is taken from it is not seen here"
         self._add(node, record, shown_name(path), Verdict.UNKNOWN, "dynamic", reason, "name what is used of it")
+
+    def _steps(self, info: ClassInfo) -> frozenset[str]:
+        """The private steps that a class has from dspy."""
+        return frozenset(name for path in self._dspy_bases(info) for name in offers.steps_of(path))
 
     def _dspy_bases(self, info: ClassInfo) -> list[tuple[str, ...]]:
         return [value.path for value in self._values.lineage(info) if isinstance(value, Ref)]
@@ -591,6 +596,10 @@ class Judge:
             yield None
 
     def _method(self, node: ast.Call, record: Record, path: tuple[str, ...]) -> None:
+        whole = offers.judge(path)
+        if whole.verdict is Verdict.NATIVE and whole.used == len(path) and offers.is_class(whole.target):
+            self._arguments(node, record, f"{shown_name(path)}()", offers.method_arguments(whole.target, "__call__"))
+            return
         if len(path) < 2 or not path[-1].startswith("().") or path[-2].startswith("()"):
             return
         offer = offers.judge(path[:-1])
@@ -640,7 +649,11 @@ class Judge:
         assert isinstance(node, ast.Constant)
         text = str(node.value)
         is_name = text == "dspy" or _DOTTED.fullmatch(text) is not None
-        if isinstance(parent, ast.Call):
+        if isinstance(parent, ast.Call) and "->" in text:
+            for match in _DOTTED.finditer(text):  # a signature with types of dspy's
+                if offers.judge(tuple(match.group().split(".")[1:])).verdict is not Verdict.NATIVE:
+                    self._offer(node, record, tuple(match.group().split(".")[1:]))
+        elif isinstance(parent, ast.Call):
             name = dotted(parent.func)
             last = name.rpartition(".")[2] or getattr(parent.func, "attr", "")
             if last == "getLogger" and is_name:
@@ -651,7 +664,7 @@ class Judge:
             elif last in ("patch", "setattr", "delattr", "multiple") and is_name:
                 self._patched(node, record, text)
             elif (
-                ("modules" in name.split(".") and is_name)
+                ((_LOADERS.search(last) or "modules" in name.split(".")) and last not in _HARMLESS and is_name)
                 or (
                     last in ("run_module", "resolve_name", "locate", "import_string", "load_class")
                     and text.startswith("dspy")
@@ -693,7 +706,7 @@ class Judge:
         if any(keyword.arg == "metaclass" for keyword in info.node.keywords):
             reason = "it has a metaclass of its own"
             self._add(info.node, record, info.name, Verdict.UNKNOWN, "base-class", reason, "do without the metaclass")
-        for name in sorted(methods & offers.INTERNALS):
+        for name in sorted(methods & self._steps(info)):
             reason = f"`{name}` is a step of dspy's own that the engine does not have: it would not be called"
             self._add(info.node, record, f"{info.name}.{name}", Verdict.UNKNOWN, "private", reason, offers.LOOK)
         for name in sorted(methods & {"__getattribute__", "__setattr__", "__init_subclass__"}):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import textwrap
+from types import ModuleType
 
 import pytest
 from dspex.migration import FileReport, Verdict, check_text
+from dspex.migration.history import REMOVED, REMOVED_MODULES
+from dspex.migration.machinery import STEPS
 
 
 def judged(source: str) -> FileReport:
@@ -19,6 +23,11 @@ def rules(source: str) -> set[str]:
 
 
 NATIVE = {
+    "types in a signature": "import dspy\nqa = dspy.Predict('image: dspy.Image -> code: dspy.Code')",
+    "helpers of its own": (
+        "import dspy\nclass A(dspy.Module):\n    def _postprocess(self, x): return x\n"
+        "    def forward(self, x): return self._postprocess(x)"
+    ),
     "an alias": "import dspy as d\nqa = d.Predict('a -> b')",
     "a name of its own": "from dspy import Predict as P, Signature\nqa = P('a -> b')",
     "a submodule": "import dspy.teleprompt\nopt = dspy.teleprompt.LabeledFewShot(k=3)",
@@ -100,6 +109,7 @@ CHANGES = {
     "the predecessor": ("import dsp\nx = dsp.LM", "removed"),
     "a module that left": ("from dspy.retrieve.qdrant_rm import QdrantRM", "removed"),
     "a keyword that nobody takes": ("import dspy\ne = dspy.Evaluate(devset=[], return_all_scores=True)", "keyword"),
+    "a keyword of a call": ("import dspy\ne = dspy.Evaluate(devset=[])\ne(None, return_outputs=True)", "keyword"),
     "a keyword of a method": (
         "import dspy\no = dspy.LabeledFewShot(k=1)\no.compile(None, trainset=[], speed=9)",
         "keyword",
@@ -168,6 +178,7 @@ UNKNOWN = {
     "import by a variable": ("import dspy, importlib\nx = importlib.import_module(name)", "dynamic"),
     "import_module alone": ("import dspy\nfrom importlib import import_module\nx = import_module(name)", "dynamic"),
     "a path looked up": ("import dspy\nx = load_class('dspy.teleprompt.BootstrapFewShot')", "dynamic"),
+    "loaded lazily": ("import dspy\nlib = lazy_import('dspy')", "dynamic"),
     "exec": ("import dspy\nexec(code)", "dynamic"),
     "eval": ("import dspy\nx = eval(text)", "dynamic"),
     "a class by type": ("import dspy\nA = type('A', (dspy.Module,), {})", "dynamic"),
@@ -188,6 +199,7 @@ UNKNOWN = {
         "import dspy\nclass A(dspy.Predict):\n    def forward(self, **k):\n        return self._forward_postprocess([], None)",
         "private",
     ),
+    "a part of the cache that is not there": ("import dspy\ndspy.cache.disk_cache.clear()", "method"),
     "a method that is not there": ("import dspy\nlm = dspy.LM('openai/x')\nlm.set_criteria()", "method"),
     "patched": ("import dspy\ndspy.LM = object", "patched"),
     "a class patched": ("import dspy\ndspy.Predict.forward = print", "patched"),
@@ -247,6 +259,7 @@ LEGACY = {
     "weights by their path": "from dspy.teleprompt.grpo import GRPO",
     "an experiment": "import dspy\nf = dspy.Flex('a -> b')",
     "decisions": "from dspy.experimental import Noul",
+    "a type in a signature": "import dspy\nqa = dspy.Predict('a -> b: dspy.experimental.Noul')",
     "a store": "from dspy.retrievers.weaviate_rm import WeaviateRM",
 }
 
@@ -325,3 +338,30 @@ def test_a_program_is_as_the_worst_that_it_reaches() -> None:
     )
     verdicts = {program.name: program.verdict for program in found.programs if program.kind == "class"}
     assert verdicts == {"Deep": Verdict.LEGACY, "Apart": Verdict.NATIVE}
+
+
+def test_the_steps_are_those_of_the_installed_dspy(dspy: ModuleType) -> None:
+    baml = importlib.import_module("dspy.adapters.baml_adapter")
+    places = (dspy, dspy.streaming, dspy.utils, baml, dspy.teleprompt)
+    for name, steps in STEPS.items():
+        cls = next(getattr(place, name) for place in places if hasattr(place, name))
+        theirs = {
+            step
+            for base in cls.__mro__
+            if base.__module__.startswith("dspy")
+            for step in vars(base)
+            if step.startswith("_") and not step.startswith(("__", "_abc")) and step != "_compiled"
+        }
+        assert steps == theirs, name
+
+
+def test_what_has_gone_is_not_there_and_has_not_come_back(dspy: ModuleType) -> None:
+    assert [name for name in REMOVED if hasattr(dspy, name)] == []
+    assert [path for path in REMOVED_MODULES if find_spec_below(path)] == []
+
+
+def find_spec_below(path: str) -> bool:
+    try:
+        return importlib.util.find_spec(f"dspy.{path}") is not None
+    except ModuleNotFoundError:
+        return False
