@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import Final
 
 from .errors import NothingToRead
+from .findings import FileUses, place_of
 from .loops import LoopCalls
 from .meanings import Made, Object, Value
 from .notebooks import cells_of, parse_cells
@@ -28,7 +29,7 @@ from .programs import Programs
 from .project import Project
 from .reading import ModuleInfo, read_module
 from .sources import Source, SourceError, decode, find_sources, read_source
-from .uses import FileUses, Judge, place_of
+from .uses import judged_uses
 from .values import Values
 from .verdicts import CheckReport, FileReport, Place, Problem, Rule, Use, Verdict
 
@@ -258,7 +259,7 @@ class _Check:
         found: dict[str, FileUses] = {}
         for path, module in list(self._project.modules.items()):
             try:
-                uses = Judge(module, self._project, values).judge()
+                uses = judged_uses(module, self._project, values)
                 self._loop_calls(uses, loops, module)
             except RecursionError:
                 self._break(

@@ -20,7 +20,7 @@ from typing import Any, Final, cast, final
 from . import offers
 from .check import examine
 from .errors import MigrationError, ProgramNotFound
-from .uses import shown_name
+from .findings import shown_name
 from .verdicts import Place, Program, Use, Verdict
 
 __all__ = ["Compatibility", "validate_compatibility"]

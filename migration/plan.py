@@ -367,7 +367,9 @@ class _Planning:
 
 
 _STAYS: Final = 'keep it in the legacy pool: mode "legacy", a ProgramSpec with a legacy side only'
-_FILE_STAYS: Final = "run it with dspy as it is: it serves nothing, and the .json state of what it optimizes is loaded natively"
+_FILE_STAYS: Final = (
+    "run it with dspy as it is: it serves nothing, and the .json state of what it optimizes is loaded natively"
+)
 _LOOK_AT: Final = "look at these lines; where they do no harm, say so by writing them so that they can be read"
 
 

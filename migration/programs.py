@@ -7,7 +7,7 @@ from __future__ import annotations
 import ast
 from typing import Final
 
-from .uses import FileUses, Unit, place_of
+from .findings import FileUses, Unit, place_of
 from .verdicts import Program, Use, Verdict
 
 __all__ = ["Programs"]
