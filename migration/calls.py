@@ -13,7 +13,7 @@ from .findings import Notes, shown_name
 from .history import OLD_ARGUMENTS, SWALLOWED
 from .meanings import Class, Function, Made, Object, Other, Ref, dotted
 from .project import Project
-from .reading import ModuleInfo, Record
+from .scopes import ModuleInfo, Record
 from .verdicts import Verdict
 
 __all__ = ["CallJudge"]

@@ -27,7 +27,8 @@ from .meanings import Made, Object, Value
 from .notebooks import cells_of, parse_cells
 from .programs import Programs
 from .project import Project
-from .reading import ModuleInfo, read_module
+from .reading import read_module
+from .scopes import ModuleInfo
 from .sources import Source, SourceError, decode, find_sources, read_source
 from .uses import judged_uses
 from .values import Values

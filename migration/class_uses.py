@@ -8,7 +8,7 @@ from typing import Final
 from . import offers
 from .findings import Notes
 from .meanings import Class, Function, Made, Other, Ref, Unclear, Value, is_standard
-from .reading import ClassInfo, Record
+from .scopes import ClassInfo, Record
 from .verdicts import Verdict
 
 __all__ = ["ClassJudge"]

@@ -10,7 +10,7 @@ from typing import Final
 
 from . import offers
 from .meanings import Class, Function, Made, Object, Ref, Value, dotted
-from .reading import ClassInfo, ModuleInfo, Record
+from .scopes import ClassInfo, ModuleInfo, Record
 from .values import Values
 from .verdicts import Place, Rule, Use, Verdict
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from . import offers
 from .meanings import Class, Function, Made, Object, Ref, Unclear, Value, dotted
-from .reading import FunctionInfo, ModuleInfo, Record
+from .scopes import FunctionInfo, ModuleInfo, Record
 from .values import Values
 from .verdicts import Verdict
 

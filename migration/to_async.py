@@ -17,8 +17,8 @@ from . import offers
 from .loops import LoopCalls
 from .meanings import Class, Function, Made, Object, Ref, Unclear, Value
 from .project import Project
-from .reading import ClassInfo, FunctionInfo, ModuleInfo, Record
 from .rewriting import Asked, Span
+from .scopes import ClassInfo, FunctionInfo, ModuleInfo, Record
 from .values import Values
 from .verdicts import Verdict
 

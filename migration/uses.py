@@ -16,7 +16,7 @@ from .class_uses import ClassJudge
 from .findings import FileUses, Notes, is_private, shown_name
 from .meanings import Class, Function, Made, Module, Object, Other, Ref, Unclear, Value, dotted, is_standard
 from .project import Project
-from .reading import ModuleInfo, Record
+from .scopes import ModuleInfo, Record
 from .values import Values
 from .verdicts import Verdict
 

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from . import offers
 from .meanings import OTHER, Class, Function, Made, Module, Object, Other, Ref, Unclear, Value, dotted
 from .project import Project
-from .reading import Binding, ClassInfo, FunctionInfo, ModuleInfo, Scope
+from .scopes import Binding, ClassInfo, FunctionInfo, ModuleInfo, Scope
 
 __all__ = ["Values"]
 
