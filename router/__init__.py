@@ -1,17 +1,24 @@
 """One call, two engines: which one serves is a matter of flags."""
 
-from .app import AppStatistics, Dspex
+from .answer_stream import AnswerStream
+from .app import Dspex
+from .app_statistics import AppStatistics
 from .arms import Arm, LegacyArm, NativeArm
+from .book import Book
 from .comparison import BadMetric, Metric, Scores, fields_equal
 from .decision import Decision, decide
+from .delivery import AHEAD, FieldChunk
 from .errors import (
     AppClosed,
+    AppDraining,
     ArmDown,
     BadFlags,
     BadProgram,
     EngineMissing,
     RouterError,
+    StreamBroken,
     UnknownFeature,
+    UnknownField,
     UnknownProgram,
     UnreadableProgram,
 )
@@ -22,9 +29,10 @@ from .features import FEATURES, feature, matrix
 from .flag_journal import FlagJournal, RecordedChange, flag_history
 from .flag_sources import FlagFile, flags_from_environment, flags_from_file, flags_from_mapping, read_environment
 from .flags import FlagChange, Flags, FlagStore, Mode
+from .handles import Handle, TypedAnswer, TypedHandle, TypedStream
 from .journal import Journal, JournalUnreadable, ShadowReport, shadow_report
 from .judge import judged_by
-from .ledger import Book, Ledger
+from .ledger import Ledger
 from .open_feature import Chooser, OpenFeatureChooser, OpenFeatureFlags
 from .outcomes import Observer, Outcome
 from .programs import ProgramSpec
@@ -36,13 +44,17 @@ from .rollout import is_native, place
 from .router import FALLBACK_ON, Router, router_children
 from .shadow import Comparison, Shadow, ShadowOptions
 from .statistics import ArmStatistics
+from .typed_programs import TypedProgram, typed_program
 
 __all__ = [
+    "AHEAD",
     "FALLBACK_ON",
     "FEATURES",
     "Answer",
+    "AnswerStream",
     "AppClosed",
     "AppCollector",
+    "AppDraining",
     "AppStatistics",
     "Arm",
     "ArmDown",
@@ -62,11 +74,13 @@ __all__ = [
     "Explanation",
     "Feature",
     "FeatureUse",
+    "FieldChunk",
     "FlagChange",
     "FlagFile",
     "FlagJournal",
     "FlagStore",
     "Flags",
+    "Handle",
     "Journal",
     "JournalUnreadable",
     "Ledger",
@@ -93,7 +107,13 @@ __all__ = [
     "ShadowOptions",
     "ShadowReport",
     "Status",
+    "StreamBroken",
+    "TypedAnswer",
+    "TypedHandle",
+    "TypedProgram",
+    "TypedStream",
     "UnknownFeature",
+    "UnknownField",
     "UnknownProgram",
     "UnreadableProgram",
     "Verdict",
@@ -114,4 +134,5 @@ __all__ = [
     "read_environment",
     "router_children",
     "shadow_report",
+    "typed_program",
 ]

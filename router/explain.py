@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import cast, final
 
 from ..legacy import ImportedProgram, SignatureProgram
 from .decision import decide
@@ -26,6 +26,7 @@ from .feature import Feature
 from .features import FEATURES, find_feature, near
 from .flags import Flags
 from .live_features import class_feature, home_of, is_module, signature_features, used_by
+from .open_feature import Chooser
 from .programs import ProgramSpec
 from .request import Engine, RoutedProgram
 from .requirement import MeasuredBy, Requirement
@@ -35,14 +36,15 @@ from .source_features import SourceUses, imported, source_of, used_in
 def explain(program: object) -> Explanation:
     """What of it runs where, and why.
 
-    ``program``: a live program of the engine or of the real dspy, a class of either, a ``ProgramSpec``, a function that
-    makes a program (with the namespace as its only argument or without), an import path, or the name of a feature.
+    ``program``: a live program of the engine or of the real dspy (or an optimizer, model or adapter), a class of either, a
+    ``ProgramSpec``, a function that makes a program (with the namespace as its only argument or without), an import path,
+    or the name of a feature.
 
     Nothing of the program is run, and dspy is not imported. A ``ProgramSpec``'s native side is made once, to be looked at.
     The source of the program's own classes is read, where there is one, for what only their methods use.
 
-    Raises UnknownFeature for a text that is neither a feature nor an import path, TypeError for anything else that is
-    no program.
+    Raises UnknownFeature for a text that is neither a feature nor an import path, UnreadableProgram for a path or a
+    function whose source is not to be found, TypeError for anything else that is no program.
     """
     if isinstance(program, str):
         return _of_text(program)
@@ -54,6 +56,10 @@ def explain(program: object) -> Explanation:
         return _of_live(program)
     if callable(program) and hasattr(program, "__code__"):
         return _of_function(program)
+    record = class_feature(type(program))
+    if record is not None:  # an optimizer, a model, an adapter
+        kind: Subject = "dspy program" if home_of(type(program)) == "dspy" else "native program"
+        return _summed(type(program).__name__, kind, [(record, "self")])
     raise TypeError(
         "explain takes a program, a class, a function that makes one, a ProgramSpec, an import path such as "
         f'"shop.programs:qa", or the name of a feature, not {type(program).__name__}'
@@ -247,23 +253,50 @@ def _whole(uses: tuple[FeatureUse, ...]) -> tuple[Engine | None, str]:
     return "native", "all of it is native"
 
 
-def with_next(
-    explained: Explanation,
+@final
+class FeaturesOf:
+    """The features of a spec's program, looked up when they are first asked for: a program is made for it, and its source
+    read. None: nothing was found, and every program has something."""
+
+    def __init__(self, spec: ProgramSpec) -> None:
+        self._spec = spec
+        self._found: frozenset[str] | None = None
+        self._looked = False
+
+    def __call__(self) -> frozenset[str] | None:
+        """Their ids. Raises nothing: a program that cannot be explained is one of which nothing is known."""
+        if not self._looked:
+            self._looked = True
+            with suppress(Exception):  # the user's code is run for it, inside the router
+                self._found = explain(self._spec).features or None
+        return self._found
+
+
+def explain_next(
+    spec: ProgramSpec,
     program: RoutedProgram,
     flags: Flags,
     *,
     key: str | None = None,
-    chosen: tuple[Engine, str] | None = None,
+    chooser: Chooser | None = None,
     require: Requirement | None = None,
     measured: MeasuredBy | None = None,
 ) -> Explanation:
-    """The same, with what would be done with the next request. ``chosen``: what a ``Chooser`` says, and its reason."""
+    """``explain(spec)``, with what would be done with its next request. ``program``: the same as the router knows it."""
+    explained = explain(spec)
     said = [
         f"features[{feature!r}]={value!r}"
         for feature, value in flags.features.items()
         if feature.rpartition("/")[2] in explained.features and feature.rpartition("/")[0] in ("", program.name)
     ]
-    explained = replace(explained, notes=(*explained.notes, *(f"a flag speaks of it: {each}" for each in said)))
+    notes = [*explained.notes, *(f"a flag speaks of it: {each}" for each in said)]
+    chosen: tuple[Engine, str] | None = None
+    if chooser is not None:
+        try:
+            chosen = chooser.choose(program.name, key)
+        except Exception as error:  # as in the router: it is then left to the flags
+            notes.append(f"the chooser fails, and the flags decide: {type(error).__name__}: {error}")
+    explained = replace(explained, notes=tuple(notes))
     asked = None if chosen is None else chosen[0]
     try:
         decision = decide(flags, program, key, asked=asked, require=require, measured=measured)

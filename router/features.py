@@ -40,7 +40,7 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The kinds of features, in the order of the matrix, with their titles."""
 
-_THREADS: Final = "runs its work as tasks of one event loop; dspy takes threads"
+_THREADS: Final = "async, its work as tasks of one event loop; dspy is synchronous, or takes threads"
 _NOT_YET: Final = "optimize in dspy; the state it saves is loaded here with program.load"
 
 
@@ -126,7 +126,7 @@ def _records() -> Iterator[Feature]:
         "2.5",
         "calls OpenAI, Anthropic and compatible servers through their own SDKs; other providers need a base_url",
     )
-    yield Feature("base_lm", "models", ("BaseLM", "inspect_history"), "2.5", "history is bounded")
+    yield Feature("base_lm", "models", ("BaseLM", "inspect_history"), "2.5")
     yield Feature("lm15", "models", ("lm15",), "3.4")
     yield Feature("embedder", "models", ("Embedder",), "2.5")
     yield Feature("dummy_lm", "models", ("utils.DummyLM", "utils.DummyVectorizer"), "2.5")

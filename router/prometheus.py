@@ -68,4 +68,6 @@ class AppCollector:
                 for quantile, value in shares:
                     if value is not None:
                         overhead.add_metric([*labels, quantile], value)
-        yield from (requests, shadows, failures, latency, overhead)
+        yield from (requests, shadows, failures, latency)
+        if overhead.samples:  # a gauge of nothing would be read as none needed
+            yield overhead

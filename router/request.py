@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, final
 
 from ..engine import Prediction
+from .delivery import Delivery
 
 Engine = Literal["native", "legacy"]
 
@@ -66,6 +67,8 @@ class Request:
     """When the caller asked, in seconds of the runtime's clock; None: as ``since``."""
     for_comparison: bool = False
     """True: nobody waits for the answer; it is the shadow of a request that was answered."""
+    delivery: Delivery | None = field(default=None, repr=False)
+    """Where the pieces of the answer go while it is written; None: they are not wanted."""
 
 
 @final
@@ -88,6 +91,8 @@ class Route:
     """Legacy: how many workers had it in hand; more than 1 after a crash."""
     usd: float | None = None
     """What it cost, where the app knows prices (``Dspex(prices=...)``) and the engine counted tokens."""
+    first_chunk_s: float | None = None
+    """Streamed: from the router's acceptance to the first piece; None: it was not streamed, or came all at once."""
 
     @property
     def fell_back(self) -> bool:

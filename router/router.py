@@ -20,12 +20,14 @@ from ..engine.errors import AdapterParseError, LMUnsupportedFeatureError
 from ..runtime import NamedRef, Refuse, Reply
 from ..supervisors import Child
 from .arms import Arm, Fallback, LegacyArm, NativeArm
+from .book import Book
 from .decision import decide
+from .delivery import Delivery
 from .errors import ArmDown, EngineMissing, UnknownProgram
 from .flag_journal import FlagJournal
 from .flags import FlagChange, FlagStore
 from .journal import Journal
-from .ledger import Book, Ledger
+from .ledger import Ledger
 from .open_feature import Chooser
 from .request import Answer, Attempt, Engine, Request, RoutedProgram
 from .requirement import MeasuredBy, Requirement
@@ -76,12 +78,15 @@ class Router(Fallback):
         engine: Engine | None = None,
         require: Requirement | str | None = None,
         asked_at: float | None = None,
+        delivery: Delivery | None = None,
     ) -> Answer:
         """Ask a program.
 
         ``key`` makes a rollout stick: the same key goes the same way. ``engine`` sends this one request to that engine,
         whatever the flags say. ``require`` bounds its latency or cost (see ``requirement``). ``asked_at``: when the caller
         asked, in seconds of the runtime's clock, so that the router's own share can be told; None: now.
+        whatever the flags say. ``delivery`` is given the pieces of the answer while it is written; once it has one, no
+        other engine is asked.
 
         Raises UnknownProgram, EngineMissing, ArmDown, ValueError for a bound that is none, or what the engine that was
         chosen raises. Cancelled: the work is cancelled where it is done.
@@ -117,6 +122,7 @@ class Router(Fallback):
             key=key,
             shadow=decision.shadow,
             asked_at=asked_at,
+            delivery=delivery,
         )
         self.rt.events.emit("router.decided", program=program, engine=request.engine, reason=request.reason)
         self._hand(request, self.defer())
@@ -204,8 +210,8 @@ def router_children(
         *children,
         Child("ledger", lambda book=book: _ledger(book, flags, kept=journal is not None), name="ledger"),
         Child("shadow", lambda: _shadow(options), name="shadow"),
-        Child("native", lambda: NativeArm(fallback_on, observer="ledger", prices=prices), name="native"),
-        Child("legacy-arm", lambda: LegacyArm(observer="ledger", prices=prices), name="legacy-arm"),
+        Child("native", lambda: NativeArm(fallback_on, observer="ledger", book=book, prices=prices), name="native"),
+        Child("legacy-arm", lambda: LegacyArm(observer="ledger", book=book, prices=prices), name="legacy-arm"),
         Child("router", lambda: Router(listed, flags, chooser=chooser, measured=book.measured), name="router"),
     ]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -81,11 +81,47 @@ class _Histogram:
         self.count = 0
 
     def add(self, seconds: float) -> None:
-        self.count += 1
-        self._histogram.record_value(min(max(1, round(seconds * 1e6)), _LONGEST_US))
+        self.record(round(seconds * 1e6), 1)
+
+    def record(self, micros: int, times: int) -> None:
+        self.count += times
+        self._histogram.record_value(min(max(1, micros), _LONGEST_US), times)
+
+    def record_all(self, micros: Sequence[int]) -> None:
+        for value, times in Counter(micros).items():
+            self.record(value, times)
+
+    def merge(self, other: _Histogram) -> None:
+        self.count += other.count
+        self._histogram.add(other._histogram)
 
     def quantile(self, percent: float) -> float | None:
         return self._histogram.get_value_at_percentile(percent) / 1e6 if self.count else None
+
+
+@final
+class _ShortTimes:
+    """Microseconds, of which many are equal: collected, and counted into a histogram 500 at a time, for a tenth of the
+    price. It stands in the way of every request, and is there to tell how little does."""
+
+    __slots__ = ("_histogram", "_waiting")
+
+    def __init__(self) -> None:
+        self._histogram = _Histogram()
+        self._waiting: list[int] = []
+
+    def add(self, seconds: float) -> None:
+        self._waiting.append(round(seconds * 1e6))
+        if len(self._waiting) >= 500:
+            waiting, self._waiting = self._waiting, []
+            self._histogram.record_all(waiting)
+
+    def quantiles(self, *percents: float) -> list[float | None]:
+        """Changes nothing, so another thread may ask."""
+        together = _Histogram()
+        together.merge(self._histogram)
+        together.record_all(tuple(self._waiting))
+        return [together.quantile(percent) for percent in percents]
 
 
 @final
@@ -99,7 +135,7 @@ class ArmCounter:
 
     def __init__(self) -> None:
         self._latency = _Histogram()
-        self._overhead = _Histogram()
+        self._overhead = _ShortTimes()
         self._requests = 0
         self._shadowed = 0
         self._total = 0.0
@@ -147,6 +183,7 @@ class ArmCounter:
 
     def snapshot(self) -> ArmStatistics:
         """The counts as they are."""
+        overhead = self._overhead.quantiles(50, 95, 99)
         return ArmStatistics(
             requests=self._requests,
             failed=self._errors.total(),
@@ -156,8 +193,8 @@ class ArmCounter:
             p50_s=self.quantile(50),
             p95_s=self.quantile(95),
             p99_s=self.quantile(99),
-            overhead_p50_s=self._overhead.quantile(50),
-            overhead_p95_s=self._overhead.quantile(95),
-            overhead_p99_s=self._overhead.quantile(99),
+            overhead_p50_s=overhead[0],
+            overhead_p95_s=overhead[1],
+            overhead_p99_s=overhead[2],
             usd_mean=self._usd / self._priced if self._priced else None,
         )

@@ -10,7 +10,9 @@ import pytest
 from dspex import engine
 from dspex.legacy import ImportedProgram, SignatureProgram
 from dspex.router import (
+    Chooser,
     Dspex,
+    Engine,
     Explanation,
     Flags,
     ProgramSpec,
@@ -84,6 +86,15 @@ def test_a_live_program_of_the_real_dspy_is_explained_like_ours() -> None:
     assert [use.where for use in theirs.uses] == [use.where for use in ours.uses]
     assert "import path" in theirs.notes[-1]
     assert explain(dspy.ChainOfThought).features == {"chain_of_thought"}
+
+
+def test_an_optimizer_a_model_and_an_adapter_are_explained_as_what_they_are() -> None:
+    dspy = pytest.importorskip("dspy", reason="needs the extra `legacy`")
+    trained = explain(dspy.BootstrapFinetune(metric=None))
+    assert (trained.kind, trained.features) == ("dspy program", {"bootstrap_finetune"})
+    assert trained.native == explain("bootstrap_finetune").native
+    assert explain(engine.LM("openai/tiny", api_key="k")).features == {"lm"}
+    assert explain(engine.XMLAdapter()).features == {"xml_adapter"}
 
 
 def test_what_only_legacy_has_is_found_in_a_live_program_of_dspys() -> None:
@@ -246,6 +257,33 @@ def test_an_app_says_what_the_flags_would_do_with_the_next_request(
     assert following(explained) == expected
     assert f"next request: {expected[0]}, because {expected[2]}" in str(explained)
     assert explained.to_dict()["next"]["flag"] == expected[1]
+
+
+class Chooses(Chooser):
+    """Legacy for the careful; nothing to say of others; away for one."""
+
+    def choose(self, program: str, key: str | None) -> tuple[Engine, str] | None:
+        if key == "unlucky":
+            raise ConnectionError("away")
+        return ("legacy", "they are careful") if key == "careful" else None
+
+
+def test_an_app_s_chooser_is_asked_as_the_router_would_ask_it() -> None:
+    spec = ProgramSpec.of_signature("qa", "question -> answer")
+    chosen = Dspex([spec], chooser=Chooses())
+    assert following(chosen.explain("qa", key="careful")) == ("legacy", "chooser", "they are careful")
+    assert following(chosen.explain("qa"))[1] == "use_native_predictors"
+    unlucky = chosen.explain("qa", key="unlucky")
+    assert following(unlucky)[1] == "use_native_predictors"
+    assert "the chooser fails, and the flags decide: ConnectionError: away" in unlucky.notes
+
+
+def test_an_app_says_what_a_bound_would_do() -> None:
+    explained = app().explain("qa", require="p95<2s")
+    assert following(explained)[0] == "native"
+    assert "only 0 of 20 samples of native" in following(explained)[2]
+    with pytest.raises(ValueError, match="no bound"):
+        app().explain("qa", require="soon")
 
 
 def test_an_app_says_why_the_next_request_would_be_refused() -> None:

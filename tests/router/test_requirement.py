@@ -205,6 +205,15 @@ def test_an_arm_s_record_has_its_error_rate_its_quantiles_the_router_s_share_and
     assert arm.to_dict()["overhead_s"]["p95"] == arm.overhead_p95_s
 
 
+def test_the_router_s_share_is_counted_however_many_requests_there_were_and_reading_changes_nothing() -> None:
+    book = book_of({"native": [outcome("native", 0.1, overhead_s=(n % 100 + 1) / 1e6) for n in range(1250)]})
+    first, again = book.statistics(), book.statistics()
+    assert first == again
+    arm = first["qa"]["native"]
+    assert arm.overhead_p50_s == pytest.approx(50e-6, rel=0.03)
+    assert arm.overhead_p99_s == pytest.approx(99e-6, rel=0.03)
+
+
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [
