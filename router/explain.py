@@ -36,8 +36,9 @@ from .source_features import SourceUses, imported, source_of, used_in
 def explain(program: object) -> Explanation:
     """What of it runs where, and why.
 
-    ``program``: a live program of the engine or of the real dspy, a class of either, a ``ProgramSpec``, a function that
-    makes a program (with the namespace as its only argument or without), an import path, or the name of a feature.
+    ``program``: a live program of the engine or of the real dspy (or an optimizer, model or adapter), a class of either, a
+    ``ProgramSpec``, a function that makes a program (with the namespace as its only argument or without), an import path,
+    or the name of a feature.
 
     Nothing of the program is run, and dspy is not imported. A ``ProgramSpec``'s native side is made once, to be looked at.
     The source of the program's own classes is read, where there is one, for what only their methods use.
@@ -55,6 +56,10 @@ def explain(program: object) -> Explanation:
         return _of_live(program)
     if callable(program) and hasattr(program, "__code__"):
         return _of_function(program)
+    record = class_feature(type(program))
+    if record is not None:  # an optimizer, a model, an adapter
+        kind: Subject = "dspy program" if home_of(type(program)) == "dspy" else "native program"
+        return _summed(type(program).__name__, kind, [(record, "self")])
     raise TypeError(
         "explain takes a program, a class, a function that makes one, a ProgramSpec, an import path such as "
         f'"shop.programs:qa", or the name of a feature, not {type(program).__name__}'

@@ -88,6 +88,15 @@ def test_a_live_program_of_the_real_dspy_is_explained_like_ours() -> None:
     assert explain(dspy.ChainOfThought).features == {"chain_of_thought"}
 
 
+def test_an_optimizer_a_model_and_an_adapter_are_explained_as_what_they_are() -> None:
+    dspy = pytest.importorskip("dspy", reason="needs the extra `legacy`")
+    trained = explain(dspy.BootstrapFinetune(metric=None))
+    assert (trained.kind, trained.features) == ("dspy program", {"bootstrap_finetune"})
+    assert trained.native == explain("bootstrap_finetune").native
+    assert explain(engine.LM("openai/tiny", api_key="k")).features == {"lm"}
+    assert explain(engine.XMLAdapter()).features == {"xml_adapter"}
+
+
 def test_what_only_legacy_has_is_found_in_a_live_program_of_dspys() -> None:
     dspy = pytest.importorskip("dspy", reason="needs the extra `legacy`")
 
