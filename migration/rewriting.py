@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from typing import Any, Final, cast, final
 
 from . import offers
-
-if TYPE_CHECKING:
-    import libcst
 
 __all__ = ["Asked", "LeaveIt", "Span", "rewrite"]
 
@@ -59,11 +56,14 @@ def rewrite(text: str, asked: Asked) -> str:
         module = libcst.parse_module(text)
         if module.code != text:
             raise LeaveIt("it cannot be written back as it is")
-        wrapper = libcst.MetadataWrapper(module, unsafe_skip_copy=True)
-        changed = cast("libcst.Module", wrapper.visit(_transformer(asked)))
+        if asked == Asked():  # where things stand does not matter then, and finding it out takes half of the time
+            changed = module.visit(_transformer(asked))
+        else:
+            wrapper = libcst.MetadataWrapper(module, unsafe_skip_copy=True)
+            changed = wrapper.visit(_transformer(asked))
     except (libcst.ParserSyntaxError, RecursionError) as error:
         raise LeaveIt(f"it cannot be parsed for editing ({type(error).__name__})") from error
-    return changed.code
+    return str(changed.code)
 
 
 def _libcst() -> Any:
@@ -92,8 +92,10 @@ def _transformer(asked: Asked) -> Any:
     import libcst as cst
     from libcst.metadata import CodeRange, PositionProvider
 
+    plain = asked == Asked()
+
     class Rewriter(cst.CSTTransformer):
-        METADATA_DEPENDENCIES = (PositionProvider,)
+        METADATA_DEPENDENCIES = () if plain else (PositionProvider,)
 
         def _span(self, node: cst.CSTNode) -> Span:
             place = cast("CodeRange", self.get_metadata(PositionProvider, node))
@@ -176,6 +178,8 @@ def _transformer(asked: Asked) -> Any:
         # -- calls and functions -------------------------------------------------------------------------------------
 
         def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
+            if plain:
+                return updated_node
             span = self._span(original_node)
             if span not in asked.awaited and span not in asked.helpers:
                 return updated_node
@@ -190,6 +194,8 @@ def _transformer(asked: Asked) -> Any:
             )
 
         def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
+            if plain:
+                return updated_node
             line, column, _, _ = self._span(original_node.name)
             if (line, column, 0, 0) not in asked.functions:
                 return updated_node
