@@ -257,7 +257,7 @@ class _Reader:
             self.visit(node.value, node)
             self._target(node.target, node.value)
         elif isinstance(node.target, ast.Name):
-            self._bind(node.target.id, Binding("part", node.annotation, self._scope))
+            self._bind(node.target.id, Binding("annotated", node.annotation, self._scope))
         self._unit = before
 
     def _augmented(self, node: ast.AugAssign, parent: ast.AST | None) -> None:

@@ -9,7 +9,7 @@ from typing import Final, Literal, final
 
 __all__ = ["Binding", "BindingKind", "ClassInfo", "FunctionInfo", "ModuleInfo", "Record", "Scope", "last_name"]
 
-BindingKind = Literal["import", "from", "value", "class", "function", "parameter", "part", "none"]
+BindingKind = Literal["import", "from", "value", "class", "function", "parameter", "part", "annotated", "none"]
 
 
 @final

@@ -235,6 +235,7 @@ class _Judge:
                 if attributes and attributes[0] in self._notes.steps(info):
                     reason = f"`{attributes[0]}` is a step of dspy's own that the engine does not have"
                     self._notes.add(node, record, attributes[0], Verdict.UNKNOWN, "private", reason, offers.LOOK)
+                self._follow(node, record, value, attributes)
             case Module(info):
                 self._through(node, record, info, attributes)
             case Other(name) if name.partition(".")[0] == "litellm":
@@ -256,6 +257,16 @@ class _Judge:
                 self._notes.put_aside(node, record, shown, Verdict.CHANGES, "tracing", reason, _ASIDE)
             case _:
                 pass
+
+    def _follow(self, node: ast.expr, record: Record, value: Value, attributes: list[str]) -> None:
+        """`self.dspy.Predict`: names of dspy's that an object of the project holds."""
+        values: tuple[Value, ...] = (value,)
+        for number, attribute in enumerate(attributes):
+            values = tuple(got for each in values for got in self._values.attribute(each, attribute))
+            for each in values:
+                if isinstance(each, Ref) and len(each.path) < 2:
+                    self._chain(node, record, each, attributes[number + 1 :])
+            values = tuple(each for each in values if not isinstance(each, Ref))
 
     def _through(self, node: ast.expr, record: Record, info: ModuleInfo, attributes: list[str]) -> None:
         """`programs.RAG`, `programs.dspy.Predict`: names reached through a module of the project."""

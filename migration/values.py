@@ -22,6 +22,7 @@ _BUILTINS: Final = frozenset(
     dir(__builtins__) if not isinstance(__builtins__, dict) else cast("dict[str, Any]", __builtins__)
 )
 _SAME_OBJECT: Final = frozenset({"deepcopy", "reset_copy", "copy", "with_instructions", "append", "prepend"})
+_TAKES_OUT: Final = frozenset({"get", "pop", "setdefault"})
 _COPIES: Final = frozenset({"copy.deepcopy", "copy.copy", "typing.cast"})
 _DEEP: Final = 40
 
@@ -140,6 +141,9 @@ class Values:
                 return self._parameter(binding)
             case "part":
                 return self._part(binding)
+            case "annotated":
+                known = self.annotated(cast("ast.expr", binding.node), binding.scope)
+                return known or (Unclear("part"),)
             case "value":
                 return self.expression(cast("ast.expr", binding.node), binding.scope)
 
@@ -228,6 +232,8 @@ class Values:
     def elements(self, node: ast.expr, scope: Scope, depth: int = 0) -> tuple[Value, ...]:
         """What is in a list, tuple, set or dict, all together, as far as it is written out."""
         match node:
+            case ast.List([]) | ast.Dict([]):
+                return (Unclear("part"),)  # it is filled in later
             case ast.List(elts) | ast.Tuple(elts) | ast.Set(elts):
                 return _one([value for each in elts for value in self._spread(each, scope, depth)])
             case ast.Dict(_, values):
@@ -407,6 +413,9 @@ class Values:
                     found += (Unclear("result"),) if info.is_async else self.returned(info)
                 case Made(path):
                     found += self._result(path, node, scope)
+                case Other("functools.partial"):
+                    # What is called in the end, though it is not the object itself.
+                    found += [*(self.expression(node.args[0], scope) if node.args else ()), Unclear("result")]
                 case Other(name):
                     if name in _COPIES and node.args:
                         found += self.expression(node.args[-1], scope)
@@ -433,6 +442,10 @@ class Values:
             held = self.expression(node.func.value, scope)
             if any(isinstance(value, Object | Class) for value in held):
                 return held
+        if isinstance(node.func, ast.Attribute) and node.func.attr in _TAKES_OUT:
+            inside = self.elements(node.func.value, scope)
+            if not all(isinstance(value, Other | Unclear) for value in inside):
+                return inside
         name = dotted(node.func)
         text = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
         if name.rpartition(".")[2] in ("import_module", "__import__", "importorskip") and isinstance(text, str):

@@ -38,6 +38,13 @@ NATIVE = {
     "getattr with a text": "import dspy\nqa = getattr(dspy, 'Predict')('a -> b')",
     "hasattr": "import dspy\nok = hasattr(dspy, 'LM')",
     "import_module with a text": "import importlib\ndspy = importlib.import_module('dspy')\nqa = dspy.Predict('a -> b')",
+    "imported late": (
+        "dspy = None\ndef load():\n    global dspy\n    import dspy\ndef f():\n    return dspy.Predict('a -> b')"
+    ),
+    "awaited together": (
+        "import asyncio, dspy\np = dspy.Predict('a -> b')\n"
+        "async def f(xs):\n    return await asyncio.gather(*[p.acall(a=x) for x in xs])"
+    ),
     "optional": """
         try:
             import dspy
@@ -144,6 +151,20 @@ CHANGES = {
         "import dspy\nasync def f(t):\n    return dspy.LabeledFewShot().compile(dspy.Predict('a -> b'), trainset=t)",
         "sync-on-a-loop",
     ),
+    "a loop blocked by a field": (
+        "import dspy\nfrom dataclasses import dataclass\n@dataclass\nclass D:\n    p: dspy.Module\n"
+        "async def f(d: D):\n    return d.p(a=1)",
+        "sync-on-a-loop",
+    ),
+    "a loop blocked by one taken out of a dict": (
+        "import dspy\nD = {'a': dspy.Predict('a -> b')}\nasync def f(k):\n    return D.get(k)(a=1)",
+        "sync-on-a-loop",
+    ),
+    "dspy that an object holds": (
+        "import dspy\nclass A:\n    def __init__(self):\n        self.dspy = dspy\n"
+        "    def f(self):\n        self.dspy.Assert(True)",
+        "removed",
+    ),
     "a loop blocked by an annotated argument": (
         "import dspy\nasync def f(program: dspy.Module):\n    return program(a=1)",
         "sync-on-a-loop",
@@ -241,6 +262,34 @@ UNKNOWN = {
     "an attribute of who knows whom": (
         "import dspy\nclass A:\n    def __init__(self):\n        self.qa = dspy.Predict('a -> b')\n"
         "async def f(holder):\n    return holder.qa(a=1)",
+        "sync-on-a-loop",
+    ),
+    "one taken out of a dict that is filled later": (
+        "import dspy\nD = {}\nD['x'] = dspy.Predict('a -> b')\nasync def f(k):\n    return D[k](a=1)",
+        "sync-on-a-loop",
+    ),
+    "one that a function is given": (
+        "import dspy\np = dspy.Predict('a -> b')\ndef run(q, prog):\n    return prog(a=q)\n"
+        "async def f():\n    return run(1, p)",
+        "sync-on-a-loop",
+    ),
+    "one that an object is given": (
+        "import dspy\nclass R:\n    def __init__(self, prog):\n        self.prog = prog\n"
+        "    async def go(self, q):\n        return self.prog(question=q)",
+        "sync-on-a-loop",
+    ),
+    "one that an object of its own calls": (
+        "import dspy\nclass R:\n    def __init__(self, prog):\n        self.prog = prog\n"
+        "    def go(self, q):\n        return self.prog(q)\n"
+        "async def f():\n    return R(dspy.Predict('a -> b')).go(1)",
+        "sync-on-a-loop",
+    ),
+    "a partial": (
+        "import dspy, functools\np = functools.partial(dspy.Predict('a -> b'), a=1)\nasync def f():\n    return p()",
+        "sync-on-a-loop",
+    ),
+    "a map": (
+        "import dspy\np = dspy.Predict('a -> b')\nasync def f(xs):\n    return list(map(p, xs))",
         "sync-on-a-loop",
     ),
     "a pickle of something": ("import dspy, pickle\nx = pickle.load(file)", "pickle"),
