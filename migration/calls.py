@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Final
 
 from . import offers
 from .findings import Notes, shown_name
 from .history import OLD_ARGUMENTS, SWALLOWED
-from .meanings import Class, Function, Made, Object, Other, Ref, dotted
+from .meanings import Class, Function, Made, Object, Other, Ref, Unclear, Value, dotted
 from .project import Project
 from .scopes import ModuleInfo, Record
 from .verdicts import Verdict
@@ -144,24 +144,69 @@ class CallJudge:
         """`save` and `load` of programs: by their own arguments, whatever they are called on."""
         if not isinstance(node.func, ast.Attribute) or node.func.attr not in ("save", "load"):
             return
-        options = {keyword.arg: keyword.value for keyword in node.keywords}
-        path = node.args[0] if node.args else options.get("path")
-        ending = _ending(path)
-        whole = options.get("save_program") or (
-            node.args[1] if len(node.args) > 1 and node.func.attr == "save" else None
-        )
-        on_dspy = any(self._notes.is_dspy(value) for value in self._values.expression(node.func.value, record.scope))
-        is_ref = any(isinstance(value, Ref) for value in self._values.expression(node.func, record.scope))
-        if is_ref:
+        if any(isinstance(value, Ref) for value in self._values.expression(node.func, record.scope)):
             return  # dspy.load and the like, judged by name
-        if ("save_program" in options or on_dspy) and whole is not None and not _is_false(whole):
+        options = {keyword.arg: keyword.value for keyword in node.keywords}
+        ending = self._ending(node.args[0] if node.args else options.get("path"), record)
+        second = node.args[1] if len(node.args) > 1 and node.func.attr == "save" else None
+        whole = options.get("save_program", second)
+        held = self._values.expression(node.func.value, record.scope)
+        on_program = any(self._is_program(value) for value in held)
+        if ("save_program" in options or on_program) and whole is not None and not _is_false(whole):
             reason = "save_program writes a pickle, which the engine does not do"
             self._notes.add(node, record, "save_program", Verdict.CHANGES, "pickle", reason, offers.KEEP_STATE)
-        elif ("allow_pickle" in options and not _is_false(options["allow_pickle"]) and ending != ".json") or (
-            on_dspy and ending == ".pkl"
-        ):
+            return
+        pickles = "allow_pickle" in options and not _is_false(options["allow_pickle"])
+        unclear = any(isinstance(value, Unclear) for value in held)
+        if (pickles and ending != ".json") or (on_program and ending == ".pkl"):
             reason = "the state is a pickle, which the engine neither writes nor reads"
             self._notes.add(node, record, node.func.attr, Verdict.CHANGES, "pickle", reason, offers.KEEP_STATE)
+        elif (on_program and (ending is None or None in options)) or (unclear and ending == ".pkl"):
+            reason = "if this is a pickle, the engine neither writes nor reads it"
+            self._notes.put_aside(
+                node,
+                record,
+                node.func.attr,
+                Verdict.UNKNOWN,
+                "pickle",
+                reason,
+                'it is native for a path that ends with ".json"',
+            )
+
+    def _is_program(self, value: Value) -> bool:
+        if isinstance(value, Object):
+            bases = self._notes.dspy_bases(value.info)
+        else:
+            bases = [value.path] if isinstance(value, Made) else []
+        return any(
+            offers.is_program_class(offer.target) and offer.used == len(path)
+            for path in bases
+            for offer in (offers.judge(path),)
+        )
+
+    def _ending(self, node: ast.expr | None, record: Record, depth: int = 0) -> str | None:
+        """How a path ends, as far as it is written; None where it is not."""
+        match node:
+            case ast.Constant(str(text)):
+                return text[text.rfind(".") :].replace(".pickle", ".pkl") if "." in text else ""
+            case ast.JoinedStr(values) if values:
+                return self._ending(values[-1], record, depth)
+            case ast.BinOp(_, ast.Add() | ast.Div(), right):
+                return self._ending(right, record, depth)
+            case ast.Call(_, args) if args and dotted(node.func).endswith(("Path", "join", "str", "fspath")):
+                return self._ending(args[-1], record, depth)
+            case ast.Name(name) if depth < 5:
+                found = self._values.find(record.scope, name)
+                bindings = found.bindings[name] if found is not None else []
+                endings = {
+                    self._ending(binding.node, record, depth + 1)
+                    for binding in bindings
+                    if binding.kind == "value" and isinstance(binding.node, ast.expr)
+                }
+                known = len(endings) == 1 and all(binding.kind == "value" for binding in bindings)
+                return endings.pop() if known else None
+            case _:
+                return None
 
     def _of_dspy(self, node: ast.Call, record: Record, path: tuple[str, ...]) -> None:
         offer = offers.judge(path)
@@ -289,14 +334,3 @@ class CallJudge:
 
 def _is_false(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is False
-
-
-def _ending(node: ast.expr | None) -> Literal[".json", ".pkl", ""]:
-    text = ""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        text = node.value
-    elif isinstance(node, ast.JoinedStr) and node.values and isinstance(node.values[-1], ast.Constant):
-        text = str(node.values[-1].value)
-    elif isinstance(node, ast.BinOp) and isinstance(node.right, ast.Constant):
-        text = str(node.right.value)
-    return ".json" if text.endswith(".json") else ".pkl" if text.endswith((".pkl", ".pickle")) else ""

@@ -85,6 +85,10 @@ NATIVE = {
         "p.save('p.json')\np.save('p.json', save_program=False)\np.load(path='p.json')"
     ),
     "eval of its own names": "import dspy\nqa = dspy.Predict('a -> b')\ndef calc(x):\n    return eval(x, {'__builtins__': {}})",
+    "a state as JSON by a constant": (
+        "import dspy\nfrom pathlib import Path\nFOLDER = Path('d')\nFILE = FOLDER / 'p.json'\n"
+        "p = dspy.Predict('a -> b')\np.save(FILE)\np.save(str(FILE))\np.load(f'{FOLDER}/q.json')"
+    ),
     "copies": "import copy, dspy\np = dspy.Predict('a -> b')\nq = copy.deepcopy(p)\nr = p.deepcopy()",
     "awaited": "import dspy\nqa = dspy.Predict('a -> b')\nasync def f():\n    return await qa.acall(a=1)",
     "in a thread": (
@@ -125,6 +129,10 @@ CHANGES = {
     "a whole program": ("import dspy\np = dspy.Predict('a -> b')\np.save('d', save_program=True)", "pickle"),
     "a whole program by position": ("import dspy\np = dspy.Predict('a -> b')\np.save('d', True)", "pickle"),
     "a state as a pickle": ("import dspy\np = dspy.Predict('a -> b')\np.load('p.pkl')", "pickle"),
+    "a state by a constant": (
+        "import dspy, os\nNAME = 'p.pkl'\np = dspy.Predict('a -> b')\np.load(os.path.join('d', NAME))",
+        "pickle",
+    ),
     "load": ("import dspy\np = dspy.load('d')", "pickle"),
     "saved settings": ("import dspy\ndspy.settings.save('s.pkl')", "pickle"),
     "a pickle": ("import dspy, cloudpickle\np = dspy.Predict('a -> b')\ncloudpickle.dumps(p)", "pickle"),
@@ -292,6 +300,12 @@ UNKNOWN = {
         "import dspy\np = dspy.Predict('a -> b')\nasync def f(xs):\n    return list(map(p, xs))",
         "sync-on-a-loop",
     ),
+    "a state somewhere": ("import dspy\ndef f(path):\n    dspy.Predict('a -> b').save(path)", "pickle"),
+    "a state with options that are not seen": (
+        "import dspy\ndspy.Predict('a -> b').save('d.json', **options)",
+        "pickle",
+    ),
+    "a pickle of who knows what": ("import dspy\ndef f(program):\n    program.load('p.pkl')", "pickle"),
     "a pickle of something": ("import dspy, pickle\nx = pickle.load(file)", "pickle"),
 }
 
