@@ -19,6 +19,8 @@ import anyio
 from .example import Example
 from .logs import engine_logger
 from .off_loop import ask, call_off_loop
+from .own_variables import with_own_variables
+from .places import PLACE, next_place
 from .settings import settings
 from .sync import run_sync
 
@@ -199,6 +201,7 @@ class _Run:
         self._copied: set[int] = set()
         self._errors = 0
         self._gave_up = False
+        self._place = next_place("e")
         self.failed: list[tuple[int, Exception]] = []
 
     async def finish(self) -> list[Any]:
@@ -217,11 +220,11 @@ class _Run:
     async def _work(self, waiting: Any) -> None:
         for index in waiting:
             self._started[index] = anyio.current_time()
-            # A task of its own for each pair: the context variables that it sets end with it.
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._attempt, index)
+            await with_own_variables(self._attempt(index))
 
     async def _attempt(self, index: int) -> None:
+        if self._place is not None:
+            PLACE.set(self._place.at(index))
         try:
             outcome = await self._call(self._items[index])
         except Exception as error:

@@ -13,6 +13,7 @@ from .errors import (
     AppDraining,
     ArmDown,
     BadFlags,
+    BadOptimization,
     BadProgram,
     EngineMissing,
     RouterError,
@@ -34,6 +35,7 @@ from .journal import Journal, JournalUnreadable, ShadowReport, shadow_report
 from .judge import judged_by
 from .ledger import Ledger
 from .open_feature import Chooser, OpenFeatureChooser, OpenFeatureFlags
+from .optimization import Optimized, optimization_job, optimize, optimized_by
 from .outcomes import Observer, Outcome
 from .programs import ProgramSpec
 from .prometheus import AppCollector
@@ -62,6 +64,7 @@ __all__ = [
     "Attempt",
     "BadFlags",
     "BadMetric",
+    "BadOptimization",
     "BadProgram",
     "Book",
     "Chooser",
@@ -92,6 +95,7 @@ __all__ = [
     "Observer",
     "OpenFeatureChooser",
     "OpenFeatureFlags",
+    "Optimized",
     "Outcome",
     "ProgramSpec",
     "RecordedChange",
@@ -130,6 +134,9 @@ __all__ = [
     "judged_by",
     "matrix",
     "meet",
+    "optimization_job",
+    "optimize",
+    "optimized_by",
     "place",
     "read_environment",
     "router_children",

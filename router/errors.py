@@ -10,6 +10,7 @@ RouterError
 ├── BadProgram           a program that cannot be served, and why                 (also a ValueError)
 ├── UnknownField         no output field of that name can be listened to          (also a LookupError)
 ├── StreamBroken         an answer broke off after pieces of it had been read
+├── BadOptimization      a program cannot be optimized so, and what to change      (also a ValueError)
 ├── JournalUnreadable    a file that is no journal of comparisons
 └── AppClosed            the app is not running, or runs already
     └── AppDraining      it takes no more requests: it is about to stop
@@ -116,6 +117,10 @@ class StreamBroken(RouterError):
         )
         self.program = program
         self.pieces = pieces
+
+
+class BadOptimization(RouterError, ValueError):
+    """A program cannot be optimized as was asked. Nothing was run."""
 
 
 class AppClosed(RouterError):
