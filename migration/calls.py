@@ -220,6 +220,12 @@ class CallJudge:
             self._predictor(node, record, offer.target.__name__)
         if target is not None and path[:1] != ("settings",):
             self._arguments(node, record, name, offers.arguments_of(target))
+        if path[-1] == "BetterTogether" and not any(keyword.arg not in ("metric",) for keyword in node.keywords):
+            reason = "without optimizers of its own it trains weights, which is refused natively"
+            advice = (
+                "give it the optimizers of its strategy, none of which trains weights, or keep it in the legacy pool"
+            )
+            self._notes.add(node, record, name, Verdict.UNKNOWN, "refused", reason, advice)
         if offers.is_lm(offer.target) and not called:
             self._model(node, record, name)
         elif offers.is_embedder(offer.target) and not called:

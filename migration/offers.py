@@ -11,7 +11,7 @@ import importlib
 import inspect
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, final
+from typing import Any, Final, NoReturn, final
 
 from .. import engine
 from ..engine.dspy_names import NOT_OFFERED, PATHS, DspyModule
@@ -44,6 +44,9 @@ __all__ = [
     "steps_of",
 ]
 
+_WEIGHTS: Final = (
+    "compile it in the legacy pool (the flag use_legacy_optimizer); the state that comes back is served natively"
+)
 _IN_THE_POOL: Final = "run this part in the legacy pool, which the router does by flag, or do without it"
 _ONLY_IN_DSPY: Final[dict[str, str]] = {
     **dict.fromkeys(("Noul", "Choice", "Score", "TypeSafe", "ReAnchor"), "it is experimental in dspy"),
@@ -171,6 +174,9 @@ def _of_target(path: tuple[str, ...], inside: int, target: Any) -> Offer:
     name, used = path[inside], inside + 1
     if name in _PICKLES:
         return Offer(Verdict.CHANGES, "pickle", _PICKLES[name], KEEP_STATE, target, used)
+    if is_optimizer(target) and _never_returns(target):
+        reason = f"{name} is there so that programs load; compiling with it is refused, since it trains weights"
+        return Offer(Verdict.LEGACY, "refused", reason, _WEIGHTS, target, used)
     attribute = path[used] if used < len(path) else ""
     if (name, attribute) in _PICKLED_ATTRIBUTES:
         return Offer(
@@ -183,6 +189,11 @@ def _of_target(path: tuple[str, ...], inside: int, target: Any) -> Offer:
         reason = f"the engine's {name} has no `{attribute}`"
         return Offer(Verdict.UNKNOWN, "method", reason, LOOK, target, used + 1)
     return Offer(Verdict.NATIVE, "offered", "the engine has it", target=target, used=used)
+
+
+def _never_returns(optimizer: Any) -> bool:
+    """Whether an optimizer refuses to compile, as its type says."""
+    return inspect.signature(optimizer.acompile).return_annotation in ("NoReturn", NoReturn)
 
 
 def _has(cls: type, attribute: str) -> bool:

@@ -237,7 +237,7 @@ class _Planning:
     def _optimizes_in_dspy(self) -> bool:
         """Whether an optimizer is used that the engine does not have."""
         return any(
-            use.rule == "not-offered"
+            use.rule in ("not-offered", "refused")
             and (known := find_feature(use.name)) is not None
             and known.kind in ("optimizers", "finetuning")
             for file in self._report.files

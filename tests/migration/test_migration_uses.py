@@ -306,6 +306,7 @@ UNKNOWN = {
         "pickle",
     ),
     "a pickle of who knows what": ("import dspy\ndef f(program):\n    program.load('p.pkl')", "pickle"),
+    "optimizers whose default trains weights": ("import dspy\no = dspy.BetterTogether(metric=m)", "refused"),
     "a pickle of something": ("import dspy, pickle\nx = pickle.load(file)", "pickle"),
 }
 
@@ -347,7 +348,7 @@ def test_what_a_neighbour_breaks_at_import_is_to_be_moved_out() -> None:
     found = judged(
         """
         import dspy
-        from dspy.teleprompt.grpo import GRPO
+        from dspy.retrievers.weaviate_rm import WeaviateRM
 
         class Fine(dspy.Module):
             def __init__(self):
@@ -359,7 +360,7 @@ def test_what_a_neighbour_breaks_at_import_is_to_be_moved_out() -> None:
     (program,) = found.programs
     assert found.verdict is Verdict.LEGACY
     assert program.verdict is Verdict.CHANGES
-    assert "GRPO" in program.reasons[0]
+    assert "WeaviateRM" in program.reasons[0]
 
 
 def test_what_stands_under_main_breaks_no_import() -> None:
