@@ -41,7 +41,9 @@ COLOURS: Final = {
     show_default=True,
     help="Exit with 1 when anything is at this level or above: changes < unknown < legacy.",
 )
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out names or paths that match: 'tests', '*/old/*'.")
+@click.option(
+    "--exclude", multiple=True, metavar="PATTERN", help="Leave out names or paths that match: 'tests', '*/old/*'."
+)
 def check(
     paths: tuple[str, ...], as_json: bool, as_sarif: bool, show_all: bool, fail_on: str, exclude: tuple[str, ...]
 ) -> None:
@@ -122,7 +124,9 @@ def _show(report: CheckReport, show_all: bool) -> None:
         table.add_column(title, justify=justify)  # pyright: ignore[reportArgumentType]
     programs: dict[str, Any] = report.to_json()["summary"]["programs"]
     for verdict in Verdict:
-        table.add_row(Text(verdict.value, style=COLOURS[verdict]), str(report.count(verdict)), str(programs[verdict.value]))
+        table.add_row(
+            Text(verdict.value, style=COLOURS[verdict]), str(report.count(verdict)), str(programs[verdict.value])
+        )
     screen.print(table)
     screen.print(Text(_closing(report)))
 

@@ -21,7 +21,9 @@ _LEFT = 1
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path())
 @click.option("--write", is_flag=True, help="Make the edit in place. Without it the edit is shown as a diff.")
-@click.option("--async", "to_async", is_flag=True, help="Also make programs async: forward becomes aforward and awaits.")
+@click.option(
+    "--async", "to_async", is_flag=True, help="Also make programs async: forward becomes aforward and awaits."
+)
 @click.option("--partly", is_flag=True, help="Also convert files that need changes by hand; the changes are listed.")
 @click.option("--json", "as_json", is_flag=True, help="Print states, reasons and diffs as JSON.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out names or paths that match.")

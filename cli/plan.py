@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 
@@ -15,7 +16,9 @@ __all__ = ["plan"]
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path())
-@click.option("--stats", metavar="FILE", type=click.Path(), help="Statistics of a running application, as JSON (see below).")
+@click.option(
+    "--stats", metavar="FILE", type=click.Path(), help="Statistics of a running application, as JSON (see below)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON (schema in docs/migration.md).")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown with boxes to tick, also on a terminal.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out names or paths that match.")
@@ -48,7 +51,7 @@ def plan(paths: tuple[str, ...], stats: str | None, as_json: bool, as_markdown: 
         raise Unusable(str(error)) from error
     if as_json:
         click.echo(json.dumps(made.to_json(), indent=2))
-    elif as_markdown or not click.get_text_stream("stdout").isatty():
+    elif as_markdown or not sys.stdout.isatty():
         click.echo(plan_as_markdown(made), nl=False)
     else:
         from rich.console import Console

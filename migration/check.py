@@ -15,20 +15,22 @@ import gc
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
 from .errors import NothingToRead
+from .findings import FileUses, place_of
 from .loops import LoopCalls
 from .meanings import Made, Object, Value
 from .notebooks import cells_of, parse_cells
 from .programs import Programs
 from .project import Project
-from .reading import ModuleInfo, read_module
+from .reading import read_module
+from .scopes import ModuleInfo
 from .sources import Source, SourceError, decode, find_sources, read_source
-from .uses import FileUses, Judge, place_of
+from .uses import judged_uses
 from .values import Values
 from .verdicts import CheckReport, FileReport, Place, Problem, Rule, Use, Verdict
 
@@ -42,7 +44,9 @@ _IMPORTS: Final = re.compile(rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+|i
 _WORD: Final = re.compile(rb"[\w.]+")
 _BLOCKS: Final = "the call would block the event loop it runs on, which the native engine refuses"
 _AWAIT: Final = "await {what}.acall(...), or leave it to a thread: await anyio.to_thread.run_sync(...)"
-_MAKE_ASYNC: Final = "make {what} async and await the programs in it, or leave it to a thread: await anyio.to_thread.run_sync(...)"
+_MAKE_ASYNC: Final = (
+    "make {what} async and await the programs in it, or leave it to a thread: await anyio.to_thread.run_sync(...)"
+)
 _EVERY: Final = 50
 
 
@@ -92,7 +96,9 @@ def examine(
     given = [os.fspath(path) for path in paths]
     missing = tuple(path for path in given if not os.path.exists(path))
     if missing or not given:
-        raise NothingToRead(missing or tuple(given), "there is no such file or folder" if missing else "no path was given")
+        raise NothingToRead(
+            missing or tuple(given), "there is no such file or folder" if missing else "no path was given"
+        )
     sources, problems = find_sources(given, exclude)
     if not sources:
         raise NothingToRead(tuple(given), "there is no Python file or notebook in it")
@@ -101,7 +107,7 @@ def examine(
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def _no_collection() -> Generator[None]:
     """Syntax trees are many objects and none is garbage before the end: looking for it takes a fifth of the time."""
     was = gc.isenabled()
     gc.disable()
@@ -147,7 +153,9 @@ class _Check:
         judged, programs = self._judge()
         files = [self._file(found, programs) for found in judged]
         files += [
-            FileReport(path, use.verdict, (use,), ()) for path, use in self._broken.items() if path not in self._project.modules
+            FileReport(path, use.verdict, (use,), ())
+            for path, use in self._broken.items()
+            if path not in self._project.modules
         ]
         shown = sorted((file for file in files if file.uses), key=lambda file: file.path)
         links = {(found.module.path, target) for found in judged for _, target, _ in found.imported}
@@ -252,10 +260,12 @@ class _Check:
         found: dict[str, FileUses] = {}
         for path, module in list(self._project.modules.items()):
             try:
-                uses = Judge(module, self._project, values).judge()
+                uses = judged_uses(module, self._project, values)
                 self._loop_calls(uses, loops, module)
             except RecursionError:
-                self._break(path, "too-deep", "its expressions are nested too deeply to be followed", "check it by hand")
+                self._break(
+                    path, "too-deep", "its expressions are nested too deeply to be followed", "check it by hand"
+                )
                 uses = self._only(module, self._broken[path])
             except Exception as error:  # of 10,000 files one must not take the report of the others with it
                 reason = f"the checker failed on it ({type(error).__name__}: {error})"
@@ -322,7 +332,9 @@ class _Check:
         path = found.module.path
         uses = [*found.uses, *programs.needed(found)] if found.uses or programs.concerns(found) else []
         placed = [replace(use, place=self._placed(path, use.place)) for use in uses]
-        unique = sorted(dict.fromkeys(placed), key=lambda use: (use.place.cell or 0, use.place.line, use.place.column, use.name))
+        unique = sorted(
+            dict.fromkeys(placed), key=lambda use: (use.place.cell or 0, use.place.line, use.place.column, use.name)
+        )
         made = tuple(replace(each, place=self._placed(path, each.place)) for each in programs.of_file(found))
         verdict = Verdict.worst([*(use.verdict for use in unique), *(program.verdict for program in made)])
         return FileReport(path, verdict, tuple(unique), made)
@@ -355,6 +367,11 @@ def _characters(lines: list[str], line: int, column: int) -> int:
 def _syntax(error: SyntaxError) -> tuple[str, str]:
     message = error.msg or "invalid syntax"
     text = (error.text or "").strip()
-    if "print" in message or "exec" in message or text.startswith(("print ", "exec ")) or "except" in text and "," in text:
+    if (
+        "print" in message
+        or "exec" in message
+        or text.startswith(("print ", "exec "))
+        or ("except" in text and "," in text)
+    ):
         return f"it is not Python 3 ({message})", "it looks like Python 2: convert it first, for example with 2to3"
     return f"it is not Python 3 ({message})", "correct it, or leave it out with --exclude"

@@ -148,9 +148,7 @@ class _Converting:
     def __init__(self, found: Examination, to_async: bool, partly: bool) -> None:
         self._found = found
         self._partly = partly
-        self._async: AsyncEdits | None = (
-            async_edits(found.project, found.values, found.texts) if to_async else None
-        )
+        self._async: AsyncEdits | None = async_edits(found.project, found.values, found.texts) if to_async else None
 
     def result(self) -> Conversion:
         reasons = {file.path: self._against(file) for file in self._found.report.files}
@@ -164,7 +162,9 @@ class _Converting:
         if file.path.endswith(".ipynb"):
             return ["it is a notebook: change the imports in its cells, and await programs there"]
         made = [
-            f"{use.place}: {use.name}: {use.verdict.value}: {use.reason}" for use in file.findings if not self._passes(file, use)
+            f"{use.place}: {use.name}: {use.verdict.value}: {use.reason}"
+            for use in file.findings
+            if not self._passes(file, use)
         ]
         if any(use.rule == "offered" and self._by_text(use, file.path) for use in file.uses):
             made.append("it imports dspy by a text, which is not edited")
@@ -219,6 +219,7 @@ class _Converting:
 
     def _file(self, file: FileReport, against: list[str]) -> ConvertedFile:
         path = file.path
+        before = b""
         try:
             before = read_source(path)
             if against:
@@ -226,7 +227,7 @@ class _Converting:
             text = decode(before)
             after = self._edited(path, text)
         except SourceError as error:
-            return ConvertedFile(path, "left", b"", b"", (*against, str(error)))
+            return ConvertedFile(path, "left", before, before, (*against, str(error)))
         except LeaveIt as error:
             return ConvertedFile(path, "left", before, before, (str(error),))
         stays = tuple(self._async.reasons[path]) if self._async is not None else ()

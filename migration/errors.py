@@ -1,13 +1,13 @@
 """What the migration tools refuse.
 
-    MigrationError                  base
-    ├── NothingToRead               no path given holds a Python file, or a path does not exist
-    ├── ProgramNotFound             an import path that gives no program: the module fails, or the name is not there
-    ├── BadStatistics               a file of statistics that is none
-    ├── NotComparable               a program that has one side only, or a setting that makes no comparison
-    ├── BadData                     data to compare on that hold no rows, or rows that the program cannot take
-    ├── EngineNotStarted            an engine, or the local model, cannot be started
-    └── ConversionFailed            a converted file could not be written; the original is as it was
+MigrationError                  base
+├── NothingToRead               no path given holds a Python file, or a path does not exist
+├── ProgramNotFound             an import path that gives no program: the module fails, or the name is not there
+├── BadStatistics               a file of statistics that is none
+├── NotComparable               a program that has one side only, or a setting that makes no comparison
+├── BadData                     data to compare on that hold no rows, or rows that the program cannot take
+├── EngineNotStarted            an engine, or the local model, cannot be started
+└── ConversionFailed            a converted file could not be written; the original is as it was
 """
 
 from __future__ import annotations

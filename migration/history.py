@@ -65,7 +65,9 @@ REMOVED: Final[dict[str, Gone]] = {
     **dict.fromkeys(("LangChainPredict", "LangChainModule", "DSPyLangChain", "LlamaIndexModule"), _LANGCHAIN),
     "Program": Gone("2.0", "use dspy.Module"),
     "ProgramMeta": Gone("2.0", "derive from dspy.Module"),
-    **dict.fromkeys(("Template", "TextPrompt", "CodePrompt", "Passages"), Gone("2.4", "describe the task by a dspy.Signature")),
+    **dict.fromkeys(
+        ("Template", "TextPrompt", "CodePrompt", "Passages"), Gone("2.4", "describe the task by a dspy.Signature")
+    ),
     "TypedSignature": _TYPED,
     "set_log_level": Gone("2.6", 'use logging.getLogger("dspex.engine").setLevel(...)'),
     "set_log_output": Gone("2.6", "use the logging module"),

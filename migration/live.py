@@ -20,7 +20,7 @@ from typing import Any, Final, cast, final
 from . import offers
 from .check import examine
 from .errors import MigrationError, ProgramNotFound
-from .uses import shown_name
+from .findings import shown_name
 from .verdicts import Place, Program, Use, Verdict
 
 __all__ = ["Compatibility", "validate_compatibility"]
@@ -55,7 +55,13 @@ class Compatibility:
             "verdict": self.verdict.value,
             "reasons": list(self.reasons),
             "uses": [
-                {"name": use.name, "verdict": use.verdict.value, "rule": use.rule, "reason": use.reason, "advice": use.advice}
+                {
+                    "name": use.name,
+                    "verdict": use.verdict.value,
+                    "rule": use.rule,
+                    "reason": use.reason,
+                    "advice": use.advice,
+                }
                 for use in self.uses
             ],
             "error": self.error,
@@ -100,7 +106,9 @@ def _by_path(path: str) -> Compatibility:
 def _not_imported(path: str, error: BaseException) -> Compatibility:
     said = f"{type(error).__name__}: {error}"
     reason = f"its module cannot be imported here ({said})"
-    use = Use(_HERE, path, Verdict.UNKNOWN, "unreadable", reason, "make it importable, or read its files with `dspex check`")
+    use = Use(
+        _HERE, path, Verdict.UNKNOWN, "unreadable", reason, "make it importable, or read its files with `dspex check`"
+    )
     return Compatibility(path, Verdict.UNKNOWN, (reason,), (use,), said)
 
 

@@ -13,8 +13,8 @@ import ast
 from typing import Final
 
 from . import offers
-from .meanings import Class, Function, Made, Object, Ref, Unclear, Value, dotted
-from .reading import FunctionInfo, ModuleInfo, Record
+from .meanings import Class, Function, Made, Object, Other, Ref, Unclear, Value, dotted
+from .scopes import FunctionInfo, ModuleInfo, Record
 from .values import Values
 from .verdicts import Verdict
 
@@ -41,6 +41,7 @@ class LoopCalls:
     def __init__(self, values: Values) -> None:
         self._values = values
         self._asks: dict[int, bool] = {}
+        self._may: dict[int, bool] = {}
 
     def in_module(self, module: ModuleInfo) -> list[Blocking]:
         """Every call of a file that would block a loop."""
@@ -64,7 +65,38 @@ class LoopCalls:
             return Blocking(record, Verdict.CHANGES if certain else Verdict.UNKNOWN, what, through)
         if any(isinstance(value, Unclear) for value in values) and _like_a_program(node, values):
             return Blocking(record, Verdict.UNKNOWN, what)
+        if any(self._may_ask_when_called(value) for value in values) or self._calls_its_argument(node, record, values):
+            return Blocking(record, Verdict.UNKNOWN, what, True)
         return None
+
+    def _may_ask_when_called(self, value: Value) -> bool:
+        """Whether a function of the project calls something that it was given, which may be a program."""
+        if not isinstance(value, Function) or value.info.is_async or value.info.yields:
+            return False
+        known = self._may.get(id(value.info))
+        if known is None:
+            self._may[id(value.info)] = False  # it may call itself
+            known = self._may[id(value.info)] = any(
+                self._may_be_given(record) for record in value.info.calls if not isinstance(record.parent, ast.Await)
+            )
+        return known
+
+    def _may_be_given(self, record: Record) -> bool:
+        node = record.node
+        assert isinstance(node, ast.Call)
+        values = self._values.expression(node.func, record.scope)
+        given = {value.what for value in values if isinstance(value, Unclear)} & {"parameter", "part"}
+        return (bool(given) and _like_a_program(node, values)) or any(
+            self._may_ask_when_called(value) for value in values
+        )
+
+    def _calls_its_argument(self, node: ast.Call, record: Record, values: tuple[Value, ...]) -> bool:
+        """`map(program, questions)`."""
+        if not isinstance(node.func, ast.Name) or node.func.id not in ("map", "filter") or not node.args:
+            return False
+        if not all(isinstance(value, Other) for value in values):
+            return False
+        return any(self.asks_when_called(value) for value in self._values.expression(node.args[0], record.scope))
 
     def may_ask(self, record: Record) -> bool:
         """Whether a call of who knows what may well be one of a program."""
@@ -150,4 +182,4 @@ def _like_a_program(node: ast.Call, values: tuple[Value, ...], *, strictly: bool
         case ast.Call():
             return named
         case _:
-            return strictly and named
+            return "parameter" in unclear or (strictly and named)

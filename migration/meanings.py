@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final, final
 
-from .reading import ClassInfo, FunctionInfo, ModuleInfo
+from .scopes import ClassInfo, FunctionInfo, ModuleInfo
 
 __all__ = [
     "OTHER",

@@ -15,7 +15,23 @@ __all__ = ["Cell", "cells_of", "parse_cells"]
 _MAGIC: Final = re.compile(r"^(\s*)(%|!|\?)|^\s*[\w.]+\?{1,2}\s*$")
 _ASSIGNED_MAGIC: Final = re.compile(r"^(\s*[\w, ]+=\s*)[%!].*$")
 _FOREIGN: Final = frozenset(
-    {"bash", "sh", "html", "javascript", "js", "latex", "markdown", "perl", "ruby", "script", "svg", "writefile", "sql", "R", "cmd"}
+    {
+        "bash",
+        "sh",
+        "html",
+        "javascript",
+        "js",
+        "latex",
+        "markdown",
+        "perl",
+        "ruby",
+        "script",
+        "svg",
+        "writefile",
+        "sql",
+        "R",
+        "cmd",
+    }
 )
 
 
@@ -41,7 +57,8 @@ def cells_of(text: str) -> list[Cell]:
     cells: Any = notebook.get("cells")
     if cells is None:  # version 3 of the format
         sheets: Any = notebook.get("worksheets")
-        cells = sheets[0].get("cells") if isinstance(sheets, list) and sheets and isinstance(sheets[0], dict) else None
+        first: Any = cast("list[Any]", sheets)[0] if isinstance(sheets, list) and sheets else None
+        cells = cast("dict[str, Any]", first).get("cells") if isinstance(first, dict) else None
     if not isinstance(cells, list):
         raise SourceError("it is no notebook: it has no list of cells")
     found: list[Cell] = []
@@ -99,7 +116,9 @@ def parse_cells(cells: list[Cell]) -> tuple[ast.Module, list[tuple[int, int]], l
         text = cell.text if _parses(cell.text) else without_magics(cell.text)
         starts.append((line, cell.number))
         try:
-            tree = compile(text, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+            tree = compile(
+                text, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
+            )
         except SyntaxError as error:
             broken.append((cell.number, error))
         except ValueError as error:  # null bytes

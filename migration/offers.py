@@ -11,16 +11,16 @@ import importlib
 import inspect
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, final
+from typing import Any, Final, NoReturn, final
 
 from .. import engine
 from ..engine.dspy_names import NOT_OFFERED, PATHS, DspyModule
 from ..router.features import find_feature
 from .history import DSP, gone
+from .machinery import STEPS
 from .verdicts import Rule, Verdict
 
 __all__ = [
-    "INTERNALS",
     "KEEP_STATE",
     "LOOK",
     "Arguments",
@@ -41,28 +41,12 @@ __all__ = [
     "model_offer",
     "new_home",
     "new_module",
+    "steps_of",
 ]
 
-INTERNALS: Final = frozenset(
-    {
-        *("_call_preprocess", "_call_postprocess", "_forward_preprocess", "_forward_postprocess", "_get_positional_args_error_message"),
-        *("_async_call_with_potential_trajectory_truncation", "_call_with_potential_trajectory_truncation"),
-        *("_format_trajectory", "_parse_function", "_validate_and_parse_args", "_run_async_in_sync", "_process_lm_response"),
-        *("_get_cached_completion_fn", "_extract_citations_from_response", "_process_completion", "_process_response"),
-        *("_wrap_litellm_exception", "_get_history_field_name", "_get_tool_call_input_field_name"),
-        *("_get_tool_call_output_field_name", "_make_json_adapter_fallback", "_get_fields_with_type", "_batch_forward"),
-        *("_set_lm_usage", "_base_init", "_provider_name", "_should_stream", "_get_signature", "_set_signature"),
-        *("_prepare_response_format", "_execute_code", "_parse_code", "_generate_signature", "_generate_instruction"),
-        *("_get_output_fields_info", "_validate_fields", "_make_react_signature", "_execute_iteration", "_extract_fallback"),
-        *("_execute_tool_calls", "_aexecute_tool_calls", "_forced_submit", "_run_finetune_job", "_update"),
-        *("_bootstrap", "_bootstrap_one_example", "_train", "_prepare_student_and_teacher", "_prepare_predictor_mappings"),
-        *("_propose_instructions", "_optimize_prompt_parameters", "_evaluate_on_valset", "_display_result_table"),
-        *("_construct_result_table", "_bind_code", "_handle_tool_call", "_ensure_deno_process", "_inject_variables"),
-    }
+_WEIGHTS: Final = (
+    "compile it in the legacy pool (the flag use_legacy_optimizer); the state that comes back is served natively"
 )
-"""Names below the surface of dspy's classes that programs override or call. The engine has no such steps, and a method of
-that name would not be called by it."""
-
 _IN_THE_POOL: Final = "run this part in the legacy pool, which the router does by flag, or do without it"
 _ONLY_IN_DSPY: Final[dict[str, str]] = {
     **dict.fromkeys(("Noul", "Choice", "Score", "TypeSafe", "ReAnchor"), "it is experimental in dspy"),
@@ -79,8 +63,12 @@ _PICKLES: Final = {
     "load": "whole programs are pickles, which the engine does not load",
     "load_settings": "saved settings are pickles, which the engine does not load",
 }
-_PICKLED_ATTRIBUTES: Final = frozenset({("settings", "save"), ("settings", "load"), ("cache", "load_memory_cache"), ("cache", "save_memory_cache")})
-KEEP_STATE: Final = 'build the program in code, keep its state with program.save("....json"), and load that with program.load'
+_PICKLED_ATTRIBUTES: Final = frozenset(
+    {("settings", "save"), ("settings", "load"), ("cache", "load_memory_cache"), ("cache", "save_memory_cache")}
+)
+KEEP_STATE: Final = (
+    'build the program in code, keep its state with program.save("....json"), and load that with program.load'
+)
 _PLACES: Final = frozenset(path.partition(".")[0] for path in PATHS) | {"core", "propose", "datasets", "retrievers"}
 
 
@@ -103,7 +91,9 @@ class Offer:
 def judge(path: tuple[str, ...]) -> Offer:
     """What the engine has at a path below dspy: `("teleprompt", "COPRO")`; `()` is dspy itself."""
     if path[:1] == ("dsp*",) and path[-1] not in _PLAIN:
-        return Offer(Verdict.CHANGES, "removed", f"`dsp` is a package of dspy up to {DSP.until}", DSP.advice, used=len(path))
+        return Offer(
+            Verdict.CHANGES, "removed", f"`dsp` is a package of dspy up to {DSP.until}", DSP.advice, used=len(path)
+        )
     inside = 0
     while inside < len(path) and ".".join(path[: inside + 1]) in PATHS:
         inside += 1
@@ -116,7 +106,10 @@ def judge(path: tuple[str, ...]) -> Offer:
         return Offer(Verdict.UNKNOWN, "private", f"`{name}` is private to dspy", LOOK, used=inside + 1)
     if not _offered(place, name):
         return _missing(path, inside)
-    target = getattr(engine, name) if not place else getattr(DspyModule("dspy", place), name)
+    if not place and name == "cache":
+        target = engine.Cache  # to look at the live one would make it
+    else:
+        target = getattr(engine, name) if not place else getattr(DspyModule("dspy", place), name)
     return _of_target(path, inside, target)
 
 
@@ -137,7 +130,11 @@ def _dunder(name: str, inside: int) -> Offer:
     if name in ("__version__", "__name__", "__doc__"):
         return Offer(Verdict.NATIVE, "offered", "the engine has it", used=inside + 1)
     return Offer(
-        Verdict.UNKNOWN, "dynamic", f"`{name}` of dspy shows all of it, and what is taken is not seen here", LOOK, used=inside + 1
+        Verdict.UNKNOWN,
+        "dynamic",
+        f"`{name}` of dspy shows all of it, and what is taken is not seen here",
+        LOOK,
+        used=inside + 1,
     )
 
 
@@ -177,15 +174,26 @@ def _of_target(path: tuple[str, ...], inside: int, target: Any) -> Offer:
     name, used = path[inside], inside + 1
     if name in _PICKLES:
         return Offer(Verdict.CHANGES, "pickle", _PICKLES[name], KEEP_STATE, target, used)
+    if is_optimizer(target) and _never_returns(target):
+        reason = f"{name} is there so that programs load; compiling with it is refused, since it trains weights"
+        return Offer(Verdict.LEGACY, "refused", reason, _WEIGHTS, target, used)
     attribute = path[used] if used < len(path) else ""
     if (name, attribute) in _PICKLED_ATTRIBUTES:
-        return Offer(Verdict.CHANGES, "pickle", f"`{name}.{attribute}` deals in pickles", "build it in code", target, used + 1)
-    if attribute and (attribute in INTERNALS or (attribute.startswith("_") and not attribute.endswith("__"))):
+        return Offer(
+            Verdict.CHANGES, "pickle", f"`{name}.{attribute}` deals in pickles", "build it in code", target, used + 1
+        )
+    if attribute.startswith("_") and not attribute.endswith("__"):
         return Offer(Verdict.UNKNOWN, "private", f"`{name}.{attribute}` is private to dspy", LOOK, target, used + 1)
-    if attribute and inspect.isclass(target) and not _has(target, attribute):
+    known = _has(target, attribute) if inspect.isclass(target) else name == "settings" or hasattr(target, attribute)
+    if attribute and not known:
         reason = f"the engine's {name} has no `{attribute}`"
         return Offer(Verdict.UNKNOWN, "method", reason, LOOK, target, used + 1)
     return Offer(Verdict.NATIVE, "offered", "the engine has it", target=target, used=used)
+
+
+def _never_returns(optimizer: Any) -> bool:
+    """Whether an optimizer refuses to compile, as its type says."""
+    return inspect.signature(optimizer.acompile).return_annotation in ("NoReturn", NoReturn)
 
 
 def _has(cls: type, attribute: str) -> bool:
@@ -214,6 +222,11 @@ def is_module(target: object) -> bool:
 def is_class(target: object) -> bool:
     """Whether it is a class of the engine's."""
     return inspect.isclass(target)
+
+
+def steps_of(path: tuple[str, ...]) -> frozenset[str]:
+    """The private steps of dspy's class at a path."""
+    return STEPS.get(path[-1], frozenset()) if path else frozenset()
 
 
 def is_program_class(target: object) -> bool:
@@ -319,7 +332,7 @@ def model_offer(model: str, *, embeds: bool = False) -> Offer | None:
         Verdict.CHANGES,
         "model",
         f"the native client has no provider {prefix!r}",
-        'name a server that speaks OpenAI\'s HTTP as LM("openai/<model>", base_url="https://.../v1"), or write a BaseLM subclass',
+        'name a server that speaks OpenAI\'s HTTP as LM("openai/<model>", base_url="https://..."), or write a BaseLM subclass',
     )
 
 

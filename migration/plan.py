@@ -237,7 +237,9 @@ class _Planning:
     def _optimizes_in_dspy(self) -> bool:
         """Whether an optimizer is used that the engine does not have."""
         return any(
-            use.rule == "not-offered" and (known := find_feature(use.name)) is not None and known.kind in ("optimizers", "finetuning")
+            use.rule in ("not-offered", "refused")
+            and (known := find_feature(use.name)) is not None
+            and known.kind in ("optimizers", "finetuning")
             for file in self._report.files
             for use in file.findings
         )
@@ -268,7 +270,9 @@ class _Planning:
         modes: dict[str, str] = {}
         while waiting:
             free = [
-                key for key, (_, program) in waiting.items() if not any(need in waiting for need in program.needs if need != key)
+                key
+                for key, (_, program) in waiting.items()
+                if not any(need in waiting for need in program.needs if need != key)
             ]
             # Programs that use each other move together: then any of them is next.
             key = min(free or list(waiting), key=lambda key: self._rank(*waiting[key]))
@@ -297,13 +301,12 @@ class _Planning:
             why.append(f"it is made of {len(program.needs)} other programs")
         if not why:
             why.append("every part of it is native" if program.modules else "it holds no predictor of its own")
-        return ("low", "medium", "high")[min(score, 2)], tuple(why)
+        risks: tuple[Risk, Risk, Risk] = ("low", "medium", "high")
+        return risks[min(score, 2)], tuple(why)
 
     # -- one program -------------------------------------------------------------------------------------------------
 
-    def _planned(
-        self, path: str, program: Program, start: Mapping[str, Any], modes: dict[str, str]
-    ) -> PlannedProgram:
+    def _planned(self, path: str, program: Program, start: Mapping[str, Any], modes: dict[str, str]) -> PlannedProgram:
         name = self._names[path, program.name]
         risk, why = self._risk(program)
         traffic = self._traffic.get(name)
@@ -311,7 +314,12 @@ class _Planning:
         if program.verdict is Verdict.CHANGES:
             stages.append(Stage("edit", "make the edits: " + "; ".join(program.reasons), {}, "dspex check says native"))
         stages.append(
-            Stage("convert", f"dspex convert {path}, or dspex.engine.install_as('dspy') before it is imported", {}, "its tests pass")
+            Stage(
+                "convert",
+                f"dspex convert {path}, or dspex.engine.install_as('dspy') before it is imported",
+                {},
+                "its tests pass",
+            )
         )
         compared = _COMPARED[risk]
         stages.append(
@@ -358,15 +366,19 @@ class _Planning:
         return changes
 
 
-_STAYS: Final = "keep it in the legacy pool: mode \"legacy\", a ProgramSpec with a legacy side only"
-_FILE_STAYS: Final = "run it with dspy as it is (it is no program that serves); what it optimizes is loaded natively from its .json state"
+_STAYS: Final = 'keep it in the legacy pool: mode "legacy", a ProgramSpec with a legacy side only'
+_FILE_STAYS: Final = (
+    "run it with dspy as it is: it serves nothing, and the .json state of what it optimizes is loaded natively"
+)
 _LOOK_AT: Final = "look at these lines; where they do no harm, say so by writing them so that they can be read"
 
 
 def _bound(traffic: Traffic | None) -> str:
     if traffic is None:
         return "errors at most 0.5 points above the legacy engine's, p95 at most 1.2 times its"
-    latency = "" if traffic.p95_s is None else f", p95 at most {traffic.p95_s * 1.2:.2f} s (legacy {traffic.p95_s:.2f} s)"
+    latency = (
+        "" if traffic.p95_s is None else f", p95 at most {traffic.p95_s * 1.2:.2f} s (legacy {traffic.p95_s:.2f} s)"
+    )
     return f"errors at most {traffic.error_rate * 100 + 0.5:.1f} % (legacy {traffic.error_rate * 100:.1f} %){latency}"
 
 
@@ -417,4 +429,3 @@ def _rest(each: Rest) -> dict[str, Any]:
         "reasons": list(each.reasons),
         "what": each.what,
     }
-

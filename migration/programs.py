@@ -7,7 +7,7 @@ from __future__ import annotations
 import ast
 from typing import Final
 
-from .uses import FileUses, Unit, place_of
+from .findings import FileUses, Unit, place_of
 from .verdicts import Program, Use, Verdict
 
 __all__ = ["Programs"]
@@ -52,7 +52,7 @@ class Programs:
     def definition(self, path: str, name: str) -> Program | None:
         """A top-level definition as if it were a program; None if it reaches nothing of dspy's."""
         found = self._files.get(path)
-        if found is None or name not in {unit for unit in [*found.edges, *(use.program for use in found.uses)]}:
+        if found is None or name not in {*found.edges, *(use.program for use in found.uses)}:
             return None
         reached = self._closure((path, name))
         if not any(use.program == inner for where, inner in reached for use in self._files[where].uses):
@@ -67,7 +67,9 @@ class Programs:
         against = list(dict.fromkeys([*own, *burden]))
         reasons = tuple(dict.fromkeys(f"{where}:{use.place}: {use.name}: {use.reason}" for where, use in against))
         modules = {each for where, inner in reached for each in self._files[where].modules.get(inner, ())}
-        needs = sorted(f"{where}:{inner}" for where, inner in reached if (where, inner) in self._classes and (where, inner) != unit)
+        needs = sorted(
+            f"{where}:{inner}" for where, inner in reached if (where, inner) in self._classes and (where, inner) != unit
+        )
         return Program(
             name=name,
             kind="class" if kind == "class" else "predictor",
@@ -135,7 +137,15 @@ class Programs:
                 shown = f"{path}:{name}" if name else path
                 reason = f"it needs {use.name} ({where}:{use.place}): {use.reason}"
                 made.append(
-                    Use(place_of(record.node), shown, use.verdict, "needs", reason, use.advice or "see there", record.unit)
+                    Use(
+                        place_of(record.node),
+                        shown,
+                        use.verdict,
+                        "needs",
+                        reason,
+                        use.advice or "see there",
+                        record.unit,
+                    )
                 )
         return made
 

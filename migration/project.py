@@ -13,7 +13,7 @@ from typing import Final
 
 from ..engine.dspy_names import PATHS
 from .meanings import Module, Other, Ref, Unclear, Value, is_standard
-from .reading import ModuleInfo
+from .scopes import ModuleInfo
 
 __all__ = ["Project"]
 
@@ -154,5 +154,3 @@ def _ends_with(place: str, parts: list[str]) -> bool:
         if last != part:
             return False
     return True
-
-

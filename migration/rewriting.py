@@ -7,14 +7,10 @@ with the reason, and the file stays as it is.
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from typing import Any, Final, cast, final
 
 from . import offers
-
-if TYPE_CHECKING:
-    import libcst
 
 __all__ = ["Asked", "LeaveIt", "Span", "rewrite"]
 
@@ -60,11 +56,14 @@ def rewrite(text: str, asked: Asked) -> str:
         module = libcst.parse_module(text)
         if module.code != text:
             raise LeaveIt("it cannot be written back as it is")
-        wrapper = libcst.MetadataWrapper(module, unsafe_skip_copy=True)
-        changed = cast("libcst.Module", wrapper.visit(_transformer(asked)))
+        if asked == Asked():  # where things stand does not matter then, and finding it out takes half of the time
+            changed = module.visit(_transformer(asked))
+        else:
+            wrapper = libcst.MetadataWrapper(module, unsafe_skip_copy=True)
+            changed = wrapper.visit(_transformer(asked))
     except (libcst.ParserSyntaxError, RecursionError) as error:
         raise LeaveIt(f"it cannot be parsed for editing ({type(error).__name__})") from error
-    return changed.code
+    return str(changed.code)
 
 
 def _libcst() -> Any:
@@ -93,8 +92,10 @@ def _transformer(asked: Asked) -> Any:
     import libcst as cst
     from libcst.metadata import CodeRange, PositionProvider
 
+    plain = asked == Asked()
+
     class Rewriter(cst.CSTTransformer):
-        METADATA_DEPENDENCIES = (PositionProvider,)
+        METADATA_DEPENDENCIES = () if plain else (PositionProvider,)
 
         def _span(self, node: cst.CSTNode) -> Span:
             place = cast("CodeRange", self.get_metadata(PositionProvider, node))
@@ -116,7 +117,9 @@ def _transformer(asked: Asked) -> Any:
                 return alias.with_changes(name=_name(cst, str(new)), asname=named)
             new = offers.new_module(path)
             if new is None:
-                raise LeaveIt(f"`import {name} as ...`: the engine's {name} has another layout; import the names from dspy")
+                raise LeaveIt(
+                    f"`import {name} as ...`: the engine's {name} has another layout; import the names from dspy"
+                )
             return alias.with_changes(name=_name(cst, new))
 
         def leave_SimpleStatementLine(
@@ -144,9 +147,11 @@ def _transformer(asked: Asked) -> Any:
             if isinstance(node.names, cst.ImportStar):
                 new = offers.new_module(path)
                 if new is None:
-                    raise LeaveIt(f"`from {place} import *`: the engine's {place} has another layout; import the names you use")
+                    raise LeaveIt(
+                        f"`from {place} import *`: the engine's {place} has another layout; import the names you use"
+                    )
                 return [node.with_changes(module=_name(cst, new))]
-            aliases = list(cast("Sequence[cst.ImportAlias]", node.names))
+            aliases = list(node.names)
             homes = [self._home(path, _written(alias.name)) for alias in aliases]
             if len(set(homes)) == 1:
                 return [node.with_changes(module=_name(cst, homes[0]))]
@@ -173,6 +178,8 @@ def _transformer(asked: Asked) -> Any:
         # -- calls and functions -------------------------------------------------------------------------------------
 
         def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
+            if plain:
+                return updated_node
             span = self._span(original_node)
             if span not in asked.awaited and span not in asked.helpers:
                 return updated_node
@@ -180,9 +187,15 @@ def _transformer(asked: Asked) -> Any:
             if span in asked.awaited:
                 call = call.with_changes(func=cst.Attribute(_held(cst, call.func), cst.Name("acall")))
             # In parentheses: what follows the call, `.answer`, follows its result.
-            return cst.Await(call.with_changes(lpar=[], rpar=[]), lpar=call.lpar or [cst.LeftParen()], rpar=call.rpar or [cst.RightParen()])
+            return cst.Await(
+                call.with_changes(lpar=[], rpar=[]),
+                lpar=call.lpar or [cst.LeftParen()],
+                rpar=call.rpar or [cst.RightParen()],
+            )
 
         def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
+            if plain:
+                return updated_node
             line, column, _, _ = self._span(original_node.name)
             if (line, column, 0, 0) not in asked.functions:
                 return updated_node

@@ -31,7 +31,11 @@ def to_sarif(report: CheckReport) -> dict[str, Any]:
                         "name": "dspex check",
                         "informationUri": "https://pypi.org/project/dspex/",
                         "rules": [
-                            {"id": rule, "shortDescription": {"text": text}, "defaultConfiguration": {"level": "warning"}}
+                            {
+                                "id": rule,
+                                "shortDescription": {"text": text},
+                                "defaultConfiguration": {"level": "warning"},
+                            }
                             for rule, text in RULES.items()
                         ],
                     }

@@ -13,13 +13,12 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 
-
 from . import offers
 from .loops import LoopCalls
 from .meanings import Class, Function, Made, Object, Ref, Unclear, Value
 from .project import Project
-from .reading import ClassInfo, FunctionInfo, ModuleInfo, Record
 from .rewriting import Asked, Span
+from .scopes import ClassInfo, FunctionInfo, ModuleInfo, Record
 from .values import Values
 from .verdicts import Verdict
 
@@ -75,7 +74,9 @@ class _Search:
         self._loops = LoopCalls(values)
         self._texts = texts
         self._edits = AsyncEdits()
-        self._classes = [info for module in project.modules.values() for info in module.classes if self._is_program(info)]
+        self._classes = [
+            info for module in project.modules.values() for info in module.classes if self._is_program(info)
+        ]
 
     def found(self) -> AsyncEdits:
         for family in self._families():
@@ -156,7 +157,9 @@ class _Search:
             why = self._why_not(info, forwards[0])
             if why:
                 for each in family:
-                    self._edits.reasons[each.module.path].append(f"{each.node.lineno}: {each.name} stays synchronous: {why}")
+                    self._edits.reasons[each.module.path].append(
+                        f"{each.node.lineno}: {each.name} stays synchronous: {why}"
+                    )
                 return
             chosen.append((forwards[0], *self._parts(info, forwards[0])))
         for forward, _, awaited, helped in chosen:
@@ -169,9 +172,7 @@ class _Search:
                 self._edits.make_async(helper, self._texts[helper.module.path])
 
     def _own(self, info: ClassInfo, name: str) -> list[FunctionInfo]:
-        return [
-            binding.function for binding in info.scope.bindings.get(name, ()) if binding.function is not None
-        ]
+        return [binding.function for binding in info.scope.bindings.get(name, ()) if binding.function is not None]
 
     def _helpers(self, forward: FunctionInfo) -> list[FunctionInfo]:
         """Methods of the same class that ask a model and are called from a function that becomes async."""
@@ -181,14 +182,21 @@ class _Search:
             function = waiting.pop()
             for record in function.calls:
                 for value in self._values.expression(_func(record), record.scope):
-                    if isinstance(value, Function) and self._goes_along(value.info, forward) and value.info not in found:
+                    if (
+                        isinstance(value, Function)
+                        and self._goes_along(value.info, forward)
+                        and value.info not in found
+                    ):
                         found.append(value.info)
                         waiting.append(value.info)
         return found
 
     def _goes_along(self, function: FunctionInfo, forward: FunctionInfo) -> bool:
         return (
-            function.cls is forward.cls and function is not forward and not function.is_async and self._loops.asks(function)
+            function.cls is forward.cls
+            and function is not forward
+            and not function.is_async
+            and self._loops.asks(function)
         )
 
     def _parts(self, info: ClassInfo, forward: FunctionInfo) -> tuple[set[int], list[Record], list[Record]]:
@@ -225,9 +233,13 @@ class _Search:
         found = self._values.expression(_func(record), record.scope)
         line = getattr(record.node, "lineno", 0)
         if any(isinstance(value, Function) and value.info in helpers for value in found):
-            return "" if len(found) == 1 and not _in_generator(record) else f"line {line} calls one of several functions"
+            return (
+                "" if len(found) == 1 and not _in_generator(record) else f"line {line} calls one of several functions"
+            )
         if any(self._loops.asks_when_called(value) for value in found):
-            return "" if self._can_await(record) else f"line {line} asks a model in a way that cannot be awaited as it is"
+            return (
+                "" if self._can_await(record) else f"line {line} asks a model in a way that cannot be awaited as it is"
+            )
         if any(isinstance(value, Unclear) for value in found) and self._loops.may_ask(record):
             return f"line {line} calls something that may be a program"
         return ""
@@ -279,5 +291,3 @@ def _in_characters(span: Span, lines: list[str]) -> Span:
 
 def _count(lines: list[str], line: int, column: int) -> int:
     return len(lines[line - 1].encode("utf-8", "surrogatepass")[:column].decode("utf-8", "replace"))
-
-

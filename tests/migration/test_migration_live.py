@@ -17,7 +17,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"live_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(
         textwrap.dedent(
-            '''
+            """
             import dspy
 
             class Good(dspy.Module):
@@ -41,7 +41,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
             good = Good()
             number = 3
-            '''
+            """
         )
     )
     (tmp_path / f"{name}_broken.py").write_text("import dspy\nraise RuntimeError('no such day')\n")
@@ -95,7 +95,12 @@ def test_an_import_path_is_judged_as_its_source_is(package: str, attribute: str,
 
 @pytest.mark.parametrize(
     ("suffix", "said"),
-    [("_broken", "RuntimeError: no such day"), ("_exit", "SystemExit: 3"), ("_syntax", "SyntaxError"), ("_gone", "ModuleNotFoundError")],
+    [
+        ("_broken", "RuntimeError: no such day"),
+        ("_exit", "SystemExit: 3"),
+        ("_syntax", "SyntaxError"),
+        ("_gone", "ModuleNotFoundError"),
+    ],
 )
 def test_a_module_that_cannot_be_imported_is_a_result_and_no_crash(package: str, suffix: str, said: str) -> None:
     found = validate_compatibility(f"{package}{suffix}:program")

@@ -36,7 +36,8 @@ def test_a_file_is_judged_as_expected(corpus: CheckReport, path: str) -> None:
         "verdict": found.verdict.value,
         "programs": {program.name: program.verdict.value for program in found.programs},
         "findings": [
-            [use.place.cell, use.place.line, use.rule] if use.place.cell else [use.place.line, use.rule] for use in found.findings
+            [use.place.cell, use.place.line, use.rule] if use.place.cell else [use.place.line, use.rule]
+            for use in found.findings
         ],
     } == EXPECTED[path]
 
@@ -135,7 +136,9 @@ def test_a_package_is_converted_whole_or_not_at_all(tmp_path: Path) -> None:
     assert free.of("left") == ()
 
 
-def test_a_package_of_modules_sends_the_same_prompts(dspy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_of_modules_sends_the_same_prompts(
+    dspy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers = [{"query": "oak"}, {"reasoning": "fits", "articles": ["table"]}]
     shutil.copytree(CORPUS / "shop", tmp_path / "shop")
     for name in ("old_search.py", "main.py"):

@@ -70,8 +70,7 @@ def arm(requests: int, failed: int = 0, p95: float | None = None) -> ArmStatisti
         **{
             field.name: 0
             for field in dataclasses.fields(ArmStatistics)
-            if field.name
-            not in ("requests", "failed", "errors", "shadowed", "total_s", "p50_s", "p95_s", "p99_s")
+            if field.name not in ("requests", "failed", "errors", "shadowed", "total_s", "p50_s", "p95_s", "p99_s")
         },
     )
 
@@ -142,7 +141,9 @@ def test_a_program_is_edited_converted_compared_rolled_out_and_then_native(folde
         *["rollout"] * 3,
         "native",
     ]
-    percents = [stage.flags["native_percent"]["inner"] for stage in by_name["inner"].stages if stage.action == "rollout"]
+    percents = [
+        stage.flags["native_percent"]["inner"] for stage in by_name["inner"].stages if stage.action == "rollout"
+    ]
     assert percents == [10, 50]
     assert all(stage.until for stage in by_name["inner"].stages)
 
@@ -150,7 +151,9 @@ def test_a_program_is_edited_converted_compared_rolled_out_and_then_native(folde
 def test_statistics_are_those_of_an_application(folder: Path, tmp_path: Path) -> None:
     counted = AppStatistics({"popular": {"legacy": arm(1000, failed=20, p95=0.5)}, "gone": {"native": arm(5)}})
     file = tmp_path / "stats.json"
-    file.write_text(json.dumps({"programs": {n: {e: vars_of(a) for e, a in arms.items()} for n, arms in counted.programs.items()}}))
+    file.write_text(
+        json.dumps({"programs": {n: {e: vars_of(a) for e, a in arms.items()} for n, arms in counted.programs.items()}})
+    )
     plan = suggest_migration_path(check([folder]), statistics=read_statistics(file))
     popular = next(each for each in plan.programs if each.name == "popular")
     (rollout, *_) = [stage for stage in popular.stages if stage.action == "rollout"]
@@ -158,7 +161,17 @@ def test_statistics_are_those_of_an_application(folder: Path, tmp_path: Path) ->
     assert plan.unknown_statistics == ("gone",)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"programs": 3}', '{"programs": {"a": 3}}', '{"programs": {"a": {"legacy": {"requests": "many"}}}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"programs": 3}',
+        '{"programs": {"a": 3}}',
+        '{"programs": {"a": {"legacy": {"requests": "many"}}}}',
+    ],
+)
 def test_statistics_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "stats.json"
     file.write_text(text)
