@@ -1,4 +1,4 @@
-"""What a comparison found, as data: parity, and what each engine took. `to_json` has the schema "dspex.compare/1"."""
+"""What a comparison found, as data: parity, and what each engine took. `to_json` has the schema "dspex.compare"."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, Final, final
 from ..router import Engine
 from .interval import Interval, quantile
 
-SCHEMA: Final = "dspex.compare/1"
-"""Grows by new names only; a change of what is there is a new number."""
+SCHEMA: Final = "dspex.compare"
+SCHEMA_VERSION: Final = 1
+"""Grows by new names only; a change of what is there is a new version."""
 
 ENGINES: Final[tuple[Engine, Engine]] = ("native", "legacy")
 
@@ -172,6 +173,7 @@ class ComparisonReport:
         """As JSON has it."""
         return {
             "schema": SCHEMA,
+            "version": SCHEMA_VERSION,
             "program": self.program,
             "model": self.model,
             "rows": self.rows,

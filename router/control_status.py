@@ -15,8 +15,9 @@ from .control_rates import ArmKey, Count, Rates
 from .control_socket import ControlSocket
 from .flags import FlagChange, FlagStore
 
-SCHEMA: Final = "dspex.status/1"
-"""Grows by new names only; a change of what is there is a new number."""
+SCHEMA: Final = "dspex.status"
+SCHEMA_VERSION: Final = 1
+"""Grows by new names only; a change of what is there is a new version."""
 
 _POOL_SECONDS: Final = 2.0
 
@@ -65,6 +66,7 @@ async def status(desk: ControlDesk, rt: Runtime, since: float) -> dict[str, Any]
         counted["programs"][program][engine]["rate"] = asdict(rate)
     return {
         "schema": SCHEMA,
+        "version": SCHEMA_VERSION,
         "app": {"pid": os.getpid(), "phase": phase, "under_way": under_way, "uptime_s": round(now - since, 3)},
         "programs": {name: list(engines) for name, engines in desk.programs.items()},
         "tree": asdict(desk.root()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -121,3 +122,27 @@ def test_no_color_holds_for_what_is_written_without_rich(tmp_path: Path) -> None
     group = click.Group("group", callback=main.callback, commands={"shout": shout})
     assert "\x1b" in CliRunner().invoke(group, ["shout"], color=True, env={"NO_COLOR": ""}).output
     assert "\x1b" not in CliRunner().invoke(group, ["shout"], color=None, env={"NO_COLOR": "1"}).output
+
+
+def written() -> list[str]:
+    """Every command line of ours in the documentation."""
+    pages = [page.read_text(encoding="utf-8") for page in sorted((Path(__file__).parents[2] / "docs").rglob("*.md"))]
+    return [line for page in pages for line in re.findall(r"^\$ (dspex .*)$", page, re.MULTILINE)]
+
+
+def test_the_documentation_has_every_command() -> None:
+    said = {words[1] for words in map(str.split, written())}
+    assert set(COMMANDS) <= said
+
+
+@pytest.mark.parametrize("line", written())
+def test_each_command_line_in_the_documentation_is_one(line: str) -> None:
+    words = shlex.split(re.split(r"\s[>|]|\s#|\s&&", line)[0])[1:]
+    with click.Context(main, info_name="dspex") as context:
+        command: click.Command = main
+        while isinstance(command, click.Group):
+            name = words.pop(0)
+            found = command.get_command(context, name)
+            assert found is not None, f"there is no command {name}"
+            command = found
+        command.make_context(command.name, words, parent=context).close()

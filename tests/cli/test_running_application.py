@@ -110,7 +110,7 @@ def test_an_application_is_looked_at_and_changed_and_drains_at_sigterm(
     assert "native.qa" in seen.stdout
     assert "\x1b" not in seen.stdout
     told = json.loads(here("status", "--json", env=env).stdout)
-    assert (told["schema"], told["app"]["pid"]) == ("dspex.status/1", app.process.pid)
+    assert (told["schema"], told["app"]["pid"]) == ("dspex.status", app.process.pid)
 
     changed = dspex("flags", "set", "mode.qa=shadow", "shadow_serves=native", "--reason", "ticket 12", env=env)
     assert changed.returncode == 0, changed.stderr

@@ -22,6 +22,7 @@ import pytest
 from control_peer import Peer, ask, talk
 from dspex.cli import control_client
 from dspex.engine import BaseLM, Predict
+from dspex.legacy import LMSettings
 from dspex.router import (
     AppClosed,
     ControlTaken,
@@ -77,7 +78,7 @@ async def test_an_app_tells_its_tree_its_flags_and_what_it_has_served(tmp_path: 
             await app.call("qa", question="?")
         await app.stats()
         told = (await beside(ask, path, "status"))["value"]
-        assert told["schema"] == "dspex.status/1"
+        assert (told["schema"], told["version"]) == ("dspex.status", 1)
         assert told["app"]["pid"] == os.getpid()
         assert (told["app"]["phase"], told["app"]["under_way"]) == ("ready", 0)
         assert told["programs"] == {"qa": ["native"]}
@@ -435,3 +436,18 @@ def test_rates_are_of_the_last_minute() -> None:
 
 def test_both_ends_speak_the_same_version() -> None:
     assert control_client.VERSION == control_protocol.VERSION
+
+
+async def test_pools_are_shown_with_their_workers(tmp_path: Path) -> None:
+    pytest.importorskip("dspy", reason="needs the extra `legacy`")
+    path = str(tmp_path / "app.sock")
+    programs = [ProgramSpec.of_signature("qa", "question -> answer")]
+    async with Dspex(programs, lm=LMSettings("openai/nobody", api_key="k"), workers=1, control=path) as app:
+        await app.wait_ready()
+        told = (await beside(ask, path, "status"))["value"]
+        assert told["programs"] == {"qa": ["native", "legacy"]}
+        (pool,) = told["pools"]
+        assert (pool["name"], pool["waiting"], pool["running"]) == ("legacy.pool", 0, 0)
+        (worker,) = pool["workers"]
+        assert worker["state"] == "idle"
+        assert worker["dspy"].startswith("3.")
