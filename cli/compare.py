@@ -25,7 +25,7 @@ from ..migration import (
 )
 from ..migration.comparison_html import memory_texts, seconds_text
 from ..migration.comparison_report import ENGINES
-from ..router import Metric, fields_equal
+from ..router import Metric
 from .ending import FOUND, Unusable
 from .import_path import ImportPath
 from .screen import console, progress
@@ -74,10 +74,8 @@ if TYPE_CHECKING:
 @click.option(
     "--ignore",
     multiple=True,
-    default=("reasoning",),
-    show_default=True,
     metavar="FIELD",
-    help="An output that may differ.",
+    help="An output that may differ, besides reasoning.",
 )
 @click.option("--inputs", metavar="A,B", help="The columns that are inputs, where the program does not say.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N rows only.")
@@ -161,7 +159,7 @@ def compare(
         named = ImportPath(program)
         program = str(named)
         folders.append(named.folder)
-    judge = fields_equal(tolerance=tolerance, ignore=ignore) if metric is None else _metric(metric)
+    judge = None if metric is None else _metric(metric)
     settings = _options(options)
     try:
         spec = None if local is None else local_model(local or None)
@@ -178,6 +176,8 @@ def compare(
             python=python,
             import_paths=tuple(folders),
         )
+        if html is not None:
+            _writable(html)
         with progress(as_json, "comparing") as told:
             report = benchmark_native_vs_legacy(
                 compared,
@@ -185,6 +185,8 @@ def compare(
                 lm=lm,
                 local=spec,
                 metric=judge,
+                tolerance=tolerance,
+                ignore=("reasoning", *ignore),
                 repeat=repeat,
                 concurrency=concurrency,
                 within=within,
@@ -195,10 +197,7 @@ def compare(
     except (MigrationError, MissingLegacy, MissingExtra, FileNotFoundError) as error:
         raise Unusable(str(error)) from error
     if html is not None:
-        try:
-            Path(html).write_text(to_html(report), encoding="utf-8")
-        except OSError as error:
-            raise Unusable(f"{html} cannot be written ({error.strerror or error})") from error
+        Path(html).write_text(to_html(report), encoding="utf-8")
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:
@@ -212,6 +211,14 @@ def compare(
         text = f"parity is under the bound: {found}, not {min_parity:.1%}"
         click.echo(text, err=True)
     sys.exit(FOUND if under else 0)
+
+
+def _writable(path: str) -> None:
+    """Before anything is asked, rather than after all of it was."""
+    try:
+        Path(path).touch()
+    except OSError as error:
+        raise Unusable(f"{path} cannot be written ({error.strerror or error})") from error
 
 
 def _names(text: str) -> list[str]:

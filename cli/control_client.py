@@ -52,7 +52,7 @@ def find_socket(given: str | None) -> str:
     if named:
         return named
     folder = socket_folder()
-    found = sorted(str(path) for path in folder.glob("*.sock")) if folder.is_dir() else []
+    found = sorted(str(path) for path in folder.glob("*.sock")) if _is_mine(folder) else []
     alive = [path for path in found if _answers(path)]
     if len(alive) == 1:
         return alive[0]
@@ -62,6 +62,15 @@ def find_socket(given: str | None) -> str:
         f"no application of this user is running (no live socket in {folder}). Start one with `dspex run APP`, give yours "
         f"`Dspex(control=...)`, or name its socket by --socket or {VARIABLE}"
     )
+
+
+def _is_mine(folder: Path) -> bool:
+    """Whether it is this user's own: in /tmp, anybody may have made one of that name."""
+    try:
+        found = os.lstat(folder)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _answers(path: str) -> bool:

@@ -31,7 +31,7 @@ from ..engine.lm.local import LocalModelSpec
 from ..engine.sync import SyncInsideLoopError
 from ..legacy import LMSettings, PoolOptions
 from ..router import BadMetric, Engine, Metric, ProgramSpec, Scores, fields_equal
-from ..router.comparison import plain, scores_of
+from ..router.comparison import TOLERANCE, plain, scores_of
 from .both_engines import Answered, BothEngines, open_both
 from .compared_program import ComparedProgram, compared_program
 from .comparison_data import Row, rows_of
@@ -54,6 +54,8 @@ def benchmark_native_vs_legacy(
     lm: LMSettings | None = None,
     local: LocalModelSpec | None = None,
     metric: Metric | None = None,
+    tolerance: float = TOLERANCE,
+    ignore: Sequence[str] = ("reasoning",),
     module: Literal["Predict", "ChainOfThought"] = "Predict",
     state: Mapping[str, object] | None = None,
     inputs: Sequence[str] | None = None,
@@ -76,6 +78,8 @@ def benchmark_native_vs_legacy(
         lm=lm,
         local=local,
         metric=metric,
+        tolerance=tolerance,
+        ignore=ignore,
         module=module,
         state=state,
         inputs=inputs,
@@ -101,6 +105,8 @@ async def abenchmark_native_vs_legacy(
     lm: LMSettings | None = None,
     local: LocalModelSpec | None = None,
     metric: Metric | None = None,
+    tolerance: float = TOLERANCE,
+    ignore: Sequence[str] = ("reasoning",),
     module: Literal["Predict", "ChainOfThought"] = "Predict",
     state: Mapping[str, object] | None = None,
     inputs: Sequence[str] | None = None,
@@ -122,8 +128,9 @@ async def abenchmark_native_vs_legacy(
             ``local`` it may be left out; without either, each engine uses what the program itself brings.
         local: a model on this machine, served while the comparison runs.
         metric: ``(legacy, native)`` to a bool, a number from 0 to 1, or these by field; may be async. By default fields
-            are equal or not, numbers by a relative 1e-6, and `reasoning` may differ. Against expected outputs it is given
-            ``(expected, answer)``.
+            are equal or not. Against expected outputs it is given ``(expected, answer)``.
+        tolerance: without a metric, the relative difference up to which numbers are equal.
+        ignore: without a metric, the outputs that may differ.
         state: of the program, as ``program.save`` wrote it.
         inputs: which names of a row are inputs, where the program does not say.
         repeat: how often each row is asked of each engine.
@@ -155,7 +162,8 @@ async def abenchmark_native_vs_legacy(
         for row in rows[:warmup]:
             for engine in ENGINES:
                 await engines.ask(engine, row.inputs, within)
-        run = _Run(engines, compared, rows, metric, repeat=repeat, within=within, progress=progress)
+        judge = _Judge(metric, fields_equal(tolerance=tolerance, ignore=ignore))
+        run = _Run(engines, rows, judge, repeat=repeat, within=within, progress=progress)
         await run.all(concurrency)
         memory = await engines.memory()
         dspy = await engines.dspy_version()
@@ -188,6 +196,42 @@ def _check(repeat: int, concurrency: int, warmup: int, within: float, confidence
         raise NotComparable(f"within is more than 0 seconds, not {within!r}")
     if not 0 < confidence < 1:
         raise NotComparable(f"confidence is between 0 and 1, as in 0.95, not {confidence!r}")
+
+
+# --- judging --------------------------------------------------------------------------------------------------------------
+
+
+@final
+class _Judge:
+    """By the user's metric, or by ``equal`` where there is none."""
+
+    def __init__(self, metric: Metric | None, equal: Metric) -> None:
+        self._own = metric is not None
+        self._metric = metric or equal
+
+    async def scores(self, one: Prediction, other: Prediction, row: Row) -> Scores:
+        """What the metric says. Raises NotComparable for one that fails."""
+        try:
+            return await scores_of(self._metric, one, other)
+        except BadMetric as error:
+            raise NotComparable(f"row {row.number}: {error}") from error
+        except Exception as error:  # whatever a metric raises
+            raise NotComparable(f"the metric failed on row {row.number} ({type(error).__name__}: {error})") from error
+
+    async def against(self, row: Row, answers: Mapping[Engine, Prediction | None]) -> dict[Engine, Scores]:
+        """Each answer against what is expected. Without a metric, only outputs count that are expected: what else an answer
+        has is no mistake, and what no engine gives (a number of the row, a source) is no output."""
+        given = [answer for answer in answers.values() if answer is not None]
+        names = [name for name in row.expected if self._own or any(name in answer for answer in given)]
+        if not names:
+            return {}
+        expected = Prediction(**{name: row.expected[name] for name in names})
+        scored: dict[Engine, Scores] = {}
+        for engine, answer in answers.items():
+            if answer is not None:
+                told = answer if self._own else Prediction(**{name: answer[name] for name in names if name in answer})
+                scored[engine] = await self.scores(expected, told, row)
+        return scored
 
 
 # --- asking ---------------------------------------------------------------------------------------------------------------
@@ -224,17 +268,15 @@ class _Run:
     def __init__(
         self,
         engines: BothEngines,
-        program: ComparedProgram,
         rows: Sequence[Row],
-        metric: Metric | None,
+        judge: _Judge,
         *,
         repeat: int,
         within: float,
         progress: Progress | None,
     ) -> None:
         self._engines = engines
-        self._program = program
-        self._metric = metric
+        self._judge = judge
         self._within = within
         self._progress = progress
         self._total = len(rows) * repeat
@@ -269,38 +311,17 @@ class _Run:
         pair = _Pair(answers)
         native, legacy = (answers[engine].prediction for engine in ENGINES)
         if native is not None and legacy is not None:
-            pair.agreement = await self._scores(legacy, native, row)
+            pair.agreement = await self._judge.scores(legacy, native, row)
         if row.expected:
-            expected = Prediction(**row.expected)
-            for engine in ENGINES:
-                answer = answers[engine].prediction
-                if answer is not None:
-                    pair.against[engine] = await self._scores(expected, self._expected_of(answer, row), row)
+            pair.against = await self._judge.against(row, {engine: answers[engine].prediction for engine in ENGINES})
         for engine in ENGINES if self.pairs[row.number] else ():
             first, answer = self.pairs[row.number][0].answers[engine].prediction, answers[engine].prediction
             if first is not None and answer is not None:
-                pair.again[engine] = await self._scores(first, answer, row)
+                pair.again[engine] = await self._judge.scores(first, answer, row)
         self.pairs[row.number].append(pair)
         self._done += 1
         if self._progress is not None:
             self._progress(self._done, self._total)
-
-    def _expected_of(self, answer: Prediction, row: Row) -> Prediction:
-        """For the default metric, the fields that are expected: others are no mistake."""
-        if self._metric is not None:
-            return answer
-        return Prediction(**{name: answer[name] for name in row.expected if name in answer})
-
-    async def _scores(self, one: Prediction, other: Prediction, row: Row) -> Scores:
-        try:
-            return await scores_of(self._metric or _DEFAULT, one, other)
-        except BadMetric as error:
-            raise NotComparable(f"row {row.number}: {error}") from error
-        except Exception as error:  # whatever a metric raises
-            raise NotComparable(f"the metric failed on row {row.number} ({type(error).__name__}: {error})") from error
-
-
-_DEFAULT: Final = fields_equal()
 
 
 # --- counting -------------------------------------------------------------------------------------------------------------
@@ -369,8 +390,8 @@ class _Tally:
         """An engine that does not answer is wrong."""
         for number, pairs in self._pairs.items():
             if self._rows[number].expected:
-                found = [pair.against.get(engine) for pair in pairs]
-                yield [0.0 if scores is None else scores.score for scores in found]
+                unanswered = [0.0 for pair in pairs if pair.answers[engine].prediction is None]
+                yield unanswered + [pair.against[engine].score for pair in pairs if engine in pair.against]
 
     def differences(self) -> list[Difference]:
         found: list[Difference] = []

@@ -26,7 +26,7 @@ from .control_protocol import REQUEST_LIMIT, BadRequest, ControlRequest, answer_
 from .control_rates import INTERVAL
 from .control_socket import may_control, peer_of
 from .control_status import ControlDesk, change_told, flags_told, history_told, status
-from .errors import BadFlags
+from .errors import AppClosed, BadFlags
 
 CONNECTIONS: Final = 16
 """Served at a time; one more is told so, and closed."""
@@ -125,7 +125,10 @@ class ControlServer(Actor):
         value: dict[str, Any]
         match request.do:
             case "status":
-                value = await status(self._desk, self.rt, self._since)
+                try:
+                    value = await status(self._desk, self.rt, self._since)
+                except AppClosed:
+                    return error_line(request.id, "stopping", "it is about to stop")
             case "flags.get":
                 value = flags_told(self._desk.flags)
             case "flags.history":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +89,29 @@ def test_nothing_answered_is_no_success(server: OpenAIServer, folder: Path) -> N
     assert "as you wish" in done.stdout
 
 
+def test_only_what_is_expected_counts_as_right_or_wrong(server: OpenAIServer, folder: Path) -> None:
+    rows = '{"question": "Why?", "answer": "answer to Why?", "row": 7}\n{"question": "How?", "row": 8}\n'
+    (folder / "rows.jsonl").write_text(rows)
+    (folder / "two.py").write_text('def two(dspy): return dspy.Predict("question -> answer, names: str")\n')
+    model = ["--model", "openai/tiny", "--api-base", server.url]
+    for program in ("two:two", f"answers_{folder.name}:QA"):
+        done = here("compare", program, "--data", "rows.jsonl", *model, "--ignore", "names", "--json")
+        told = json.loads(done.stdout)
+        assert told["engines"]["native"]["accuracy"] == told["engines"]["legacy"]["accuracy"]
+        assert (told["engines"]["native"]["accuracy"]["mean"], told["engines"]["native"]["accuracy"]["n"]) == (1.0, 1)
+        assert list(told["fields"]) == ["answer"]
+
+
+def test_workers_without_dspy_are_said_with_what_to_install(folder: Path) -> None:
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
+    python.chmod(0o755)
+    model = ["--model", "openai/tiny", "--api-base", "http://127.0.0.1:9"]
+    done = here("compare", "question -> answer", "--data", "qa.csv", *model, "--python", str(python))
+    assert done.exit_code == 2
+    assert "dspex[legacy]" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -103,6 +127,7 @@ def test_nothing_answered_is_no_success(server: OpenAIServer, folder: Path) -> N
         (["ANSWERS:one", "--data", "qa.csv", "--state", "none.json"], "none.json"),
         (["none.py:x", "--data", "qa.csv"], "there is no file none.py"),
         (["ANSWERS:QA"], "Missing option '--data'"),
+        (["ANSWERS:QA", "--data", "qa.csv", "--html", "none/r.html"], "none/r.html cannot be written"),
     ],
 )
 def test_what_cannot_be_compared_is_status_2_and_says_what_to_do(
