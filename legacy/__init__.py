@@ -38,6 +38,7 @@ from .pool import LegacyPool
 from .results import LegacyResult, PoolStatistics, WorkerStatistics
 from .specs import ImportedProgram, LMSettings, PoolOptions, Program, SignatureProgram
 from .streams import LegacyStream, open_stream
+from .tracing import RequestTracer, SpanBegan, SpanEnded
 from .tree import legacy_pool_spec, legacy_supervisor, start_legacy_pool
 from .worker.wire import Array, Typed
 
@@ -68,6 +69,7 @@ __all__ = [
     "RecyclingPolicy",
     "RemoteError",
     "RequestCancelled",
+    "RequestTracer",
     "RetryPolicy",
     "ScalingPolicy",
     "SessionBusy",
@@ -76,6 +78,8 @@ __all__ = [
     "SessionLost",
     "SessionPolicy",
     "SignatureProgram",
+    "SpanBegan",
+    "SpanEnded",
     "Typed",
     "UnknownProgram",
     "UnknownSession",

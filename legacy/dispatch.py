@@ -86,5 +86,6 @@ class Dispatcher:
                 request.session,
                 define,
                 request.streaming,
+                request.tracer,
             ),
         )

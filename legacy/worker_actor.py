@@ -21,7 +21,7 @@ Events, each with `worker` and `incarnation`:
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -35,6 +35,7 @@ from .errors import (
     LegacyError,
     MissingLegacy,
     ProtocolError,
+    RequestCancelled,
     Unserializable,
     WorkerCrashed,
     WorkerStartFailed,
@@ -56,6 +57,7 @@ from .process import WorkerProcess
 from .slots import Slots
 from .specs import PoolOptions
 from .states import TRANSITIONS, WorkerState
+from .tracing import tell
 
 __all__ = ["WorkerActor"]
 
@@ -320,7 +322,7 @@ class WorkerActor(Actor):
                 self._process = None
             replaced_by = self._next.incarnation if self._replacing and self._next is not None else None
             if not self._replacing:
-                self._in_hand.clear()
+                self._in_hand.clear(WorkerCrashed.__name__)
                 if not self._stopping:
                     self._turn("failed")
             await process.close()
@@ -364,7 +366,7 @@ class WorkerActor(Actor):
         self.rt.events.emit(
             "legacy.worker.replaced", worker=self._worker, incarnation=process.incarnation, request=number
         )
-        for held in self._in_hand.clear():
+        for held in self._in_hand.clear(RequestCancelled.__name__):
             other = held.assignment
             if other.number != number and not held.abandoned:
                 back = WorkerCrashed(
@@ -420,16 +422,22 @@ class WorkerActor(Actor):
     def _on_message(self, process: WorkerProcess, message: dict[str, Any]) -> None:
         held = self._in_hand.get(message.get("id"))
         op = message["op"]
-        if op not in ("result", "chunk", "ask"):
+        if op not in ("result", "chunk", "ask", "span", "span_end"):
             raise ProtocolError(f"{self._worker} sent {op!r:.40}, which is no message of a loaded worker")
-        if held is None or (op != "ask" and message.get("incarnation") != process.incarnation):
+        if held is None or (op in ("result", "chunk") and message.get("incarnation") != process.incarnation):
             self.unmatched += 1
             self.rt.events.emit("legacy.reply.unmatched", worker=self._worker, incarnation=process.incarnation)
         elif op == "ask":
             self._asked(process, held, message)
         elif op == "chunk":
             self._chunk(process, held, message)
+        elif op != "result":
+            if held.assignment.tracer is None:
+                raise ProtocolError(f"{self._worker} tells of calls of a request that nobody traces")
+            tell(held.assignment.tracer, message, worker=self._worker)
         else:
+            lost = message.get("lost_spans")
+            held.lost_spans = lost if isinstance(lost, int) else 0
             outcome = outcome_of(
                 message,
                 held.assignment,
@@ -482,13 +490,15 @@ class WorkerActor(Actor):
         if not isinstance(name, str) or not isinstance(given, dict):
             raise ProtocolError(f"{self._worker} asks without a name or arguments")
         arguments = cast("dict[str, Any]", given)
+        tracer, span = held.assignment.tracer, message.get("span")
         if len(held.calls) >= _CALLS:
             self._answer(process, message, {"ok": False, "message": f"more than {_CALLS} calls at a time"})
             return
 
         async def work() -> None:
             try:
-                answer = await answer_call(name, arguments, self._options.callables, self._options.lm_server)
+                with tracer.within(span if isinstance(span, int) else None) if tracer is not None else nullcontext():
+                    answer = await answer_call(name, arguments, self._options.callables, self._options.lm_server)
                 self._answer(process, message, answer)
             finally:
                 held.calls.discard(handle)
@@ -521,4 +531,6 @@ def _run_message(assignment: Assignment, incarnation: str) -> dict[str, object]:
         message["session"] = assignment.session
     if assignment.streaming is not None:
         message["stream"] = {"fields": list(assignment.streaming.fields), "credit": assignment.streaming.credit}
+    if assignment.tracer is not None:
+        message["trace"] = assignment.tracer.traceparent
     return message

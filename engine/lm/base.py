@@ -17,7 +17,8 @@ from __future__ import annotations
 import copy as copying
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Self, TextIO, cast
@@ -33,7 +34,7 @@ from .history import HistoryEntry, history_entry, print_history, record
 from .responses_shape import responses_outputs
 from .shapes import as_dict, items, read
 
-__all__ = ["LM_CLASS_STATE_KEY", "Answer", "BaseLM", "Messages", "Output"]
+__all__ = ["LM_CLASS_STATE_KEY", "ON_ANSWER", "Answer", "BaseLM", "Messages", "Output"]
 
 LM_CLASS_STATE_KEY = "_dspy_lm_class"
 _SECRET_KEYS = frozenset({"api_key", "headers", "extra_headers", "default_headers"})
@@ -65,6 +66,10 @@ class Answer:
     cost_details: Mapping[str, object] | None = None
     cache_hit: bool = False
     typed: object = None
+
+
+ON_ANSWER: ContextVar[Callable[[Answer], None] | None] = ContextVar("dspex on_answer", default=None)
+"""Told of the whole answer to the LM call that is under way; callbacks get its outputs only."""
 
 
 class BaseLM:
@@ -165,6 +170,9 @@ class BaseLM:
         options = {**self.kwargs, **kwargs}
         self._check_options(options)
         answer = await self._answer(prompt, messages or None, options, kwargs)
+        hear = ON_ANSWER.get()
+        if hear is not None:
+            hear(answer)
         await take_turn()  # answers may arrive in crowds
         if not answer.cache_hit:
             self._count(answer.usage)
