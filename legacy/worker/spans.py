@@ -114,10 +114,13 @@ def _answer_facts(entry: Mapping[str, Any]) -> dict[str, Any]:
             facts[name] = usage[name]
     if isinstance(entry.get("response_model"), str):
         facts["model"] = entry["response_model"]
-    response = entry.get("response")
-    facts["cache_hit"] = bool(getattr(response, "cache_hit", False))
-    reasons = [getattr(choice, "finish_reason", None) for choice in getattr(response, "choices", None) or ()]
-    facts["finish_reasons"] = [str(reason) for reason in reasons if reason]
+    response: Any = entry.get("response")
+    # A completion in OpenAI's shape; or, by dspy 3.4's own engine, a response of its own or a tuple of them.
+    answers: Any = response if isinstance(response, tuple) else getattr(response, "choices", None) or (response,)
+    facts["finish_reasons"] = [str(each.finish_reason) for each in answers if getattr(each, "finish_reason", None)]
+    # That engine's responses do not say that they were kept; but what they used then is not in the entry.
+    kept = not usage and any(getattr(each, "usage", None) is not None for each in answers)
+    facts["cache_hit"] = kept or bool(getattr(response, "cache_hit", False))
     return facts
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import AbstractContextManager, contextmanager
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import anyio
@@ -19,7 +21,6 @@ pytestmark = pytest.mark.anyio
 MORE = {
     **PROGRAMS,
     "think": SignatureProgram("question -> answer", module="ChainOfThought", idempotent=True),
-    "act": SignatureProgram("question -> answer", module="ReAct", tools=("look",)),
     "says": ImportedProgram("legacy_programs:SaysItsTrace"),
     "many": ImportedProgram("legacy_programs:ManyCalls"),
 }
@@ -63,8 +64,8 @@ async def run(pool: Pool, program: str, tracer: Tracer, **inputs: Any) -> Any:
     return await pool.ref.within(60).call(LegacyPool.run, program, inputs, tracer=tracer)
 
 
-async def test_calls_come_with_their_parents_times_and_counts(open_pool: OpenPool) -> None:
-    async with open_pool(programs=MORE, workers=1) as pool:
+async def test_calls_come_with_their_parents_times_and_counts(open_pool: OpenPool, lm: LMSettings) -> None:
+    async with open_pool(programs=MORE, lm=lm) as pool:
         tracer = Tracer()
         result = await run(pool, "think", tracer, question="Why?")
     assert result.values["answer"] == "answer to Why?"
@@ -88,8 +89,19 @@ async def test_calls_come_with_their_parents_times_and_counts(open_pool: OpenPoo
     assert tracer.lefts == [(None, 0)]
 
 
-async def test_a_request_that_nobody_traces_tells_nothing(open_pool: OpenPool) -> None:
-    async with open_pool(programs=MORE, workers=1) as pool:
+async def test_an_answer_from_dspy_s_cache_is_told_as_one(open_pool: OpenPool, lm: LMSettings) -> None:
+    async with open_pool(programs=MORE, lm=replace(lm, cache=True)) as pool:
+        tracers = Tracer(), Tracer()
+        for tracer in tracers:
+            await run(pool, "qa", tracer, question="Why twice?")
+    first, second = (tracer.over()[2].facts for tracer in tracers)
+    assert (first["cache_hit"], second["cache_hit"]) == (False, True)
+    assert first["prompt_tokens"] == 7
+    assert "prompt_tokens" not in second
+
+
+async def test_a_request_that_nobody_traces_tells_nothing(open_pool: OpenPool, lm: LMSettings) -> None:
+    async with open_pool(programs=MORE, lm=lm) as pool:
         traced = Tracer()
         await run(pool, "think", traced, question="Why?")
         before = len(traced.told)
@@ -99,8 +111,8 @@ async def test_a_request_that_nobody_traces_tells_nothing(open_pool: OpenPool) -
     assert statistics.completed == 2
 
 
-async def test_an_error_is_told_by_its_class(open_pool: OpenPool) -> None:
-    async with open_pool(programs=MORE, workers=1) as pool:
+async def test_an_error_is_told_by_its_class(open_pool: OpenPool, lm: LMSettings) -> None:
+    async with open_pool(programs=MORE, lm=lm) as pool:
         tracer = Tracer()
         with pytest.raises(Exception, match="as you wish"):
             await run(pool, "qa", tracer, question="status 400")
@@ -110,8 +122,8 @@ async def test_an_error_is_told_by_its_class(open_pool: OpenPool) -> None:
     assert "as you wish" not in repr(tracer.told)
 
 
-async def test_the_program_can_read_the_trace_it_is_in(open_pool: OpenPool) -> None:
-    async with open_pool(programs=MORE, workers=1) as pool:
+async def test_the_program_can_read_the_trace_it_is_in(open_pool: OpenPool, lm: LMSettings) -> None:
+    async with open_pool(programs=MORE, lm=lm) as pool:
         tracer = Tracer()
         traced = await run(pool, "says", tracer)
         untraced = await pool.ref.within(60).call(LegacyPool.run, "says", {})
@@ -133,8 +145,7 @@ async def test_what_the_host_does_for_a_call_is_done_within_it(open_pool: OpenPo
 
     tracer = Tracer()
     async with open_pool(
-        programs=MORE,
-        workers=1,
+        programs={"act": SignatureProgram("question -> answer", module="ReAct", tools=("look",))},
         callables={"look": lambda: "seen"},
         lm=LMSettings("openai/tiny", host=True),
         lm_server=serve,
@@ -148,8 +159,8 @@ async def test_what_the_host_does_for_a_call_is_done_within_it(open_pool: OpenPo
     assert len(tracer.entered) == 4
 
 
-async def test_calls_beyond_the_bound_are_counted(open_pool: OpenPool) -> None:
-    async with open_pool(programs=MORE, workers=1) as pool:
+async def test_calls_beyond_the_bound_are_counted(open_pool: OpenPool, lm: LMSettings) -> None:
+    async with open_pool(programs=MORE, lm=lm) as pool:
         tracer = Tracer()
         await run(pool, "many", tracer, count=150)
         again = Tracer()
@@ -162,11 +173,11 @@ async def test_calls_beyond_the_bound_are_counted(open_pool: OpenPool) -> None:
     assert again.lefts == [(None, 0)]
 
 
-async def test_a_worker_that_dies_leaves_word_of_where_it_was(open_pool: OpenPool, server: OpenAIServer) -> None:
-    async with open_pool(programs=MORE, workers=1, max_kills=3) as pool:
+async def test_a_worker_that_dies_leaves_word_of_where_it_was(open_pool: OpenPool, server: OpenAIServer, lm: LMSettings) -> None:
+    async with open_pool(programs=MORE, lm=lm, max_kills=3) as pool:
         tracer = Tracer()
         async with anyio.create_task_group() as group:
-            group.start_soon(lambda: run(pool, "think", tracer, question="hold on"))
+            group.start_soon(partial(run, pool, "think", tracer, question="hold on"))
             await arrived(server)
             assert [span.name for span in tracer.begun()] == ["ChainOfThought", "Predict", "openai/tiny"]
             os.kill((await pool.heard("legacy.worker.started"))["pid"], signal.SIGKILL)
