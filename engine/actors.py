@@ -11,7 +11,7 @@ actor and the other requests go on. A caller that goes away or runs out of time 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -22,6 +22,8 @@ from .inputs import check_inputs
 from .lm import BaseLM, LMTimeoutError
 from .module import Module
 from .settings import context
+from .streaming import StreamResponse
+from .streaming.delivery import acall_delivering
 
 __all__ = ["ProgramActor"]
 
@@ -82,6 +84,19 @@ class ProgramActor(Actor):
             LMError, AdapterParseError: the model failed, or its answer could not be read.
             Whatever else the program raises.
         """
+        return await self._bounded(lambda: self.program.acall(**inputs), inputs)
+
+    async def stream(
+        self, inputs: Mapping[str, object], fields: Sequence[str], take: Callable[[StreamResponse], Awaitable[None]]
+    ) -> Prediction:
+        """As `run`, with the pieces of output fields given to `take` while they are written.
+
+        The LM's answer is read no faster than `take` returns. Raises also ValueError at the caller: a field that no
+        predictor has, or several.
+        """
+        return await self._bounded(lambda: acall_delivering(self.program, inputs, fields, take), inputs)
+
+    async def _bounded(self, work: Callable[[], Awaitable[Prediction]], inputs: Mapping[str, object]) -> Prediction:
         deadline = self.deadline
         left = math.inf if deadline is None else deadline - self.rt.now()
         # The runtime ends this call when its time is up; the scope tells the LM client beforehand when that will be,
@@ -90,7 +105,7 @@ class ProgramActor(Actor):
         self._in_flight.add(scope)
         try:
             with scope:
-                return await self._answer(inputs)
+                return await self._answer(work, inputs)
         finally:
             self._in_flight.discard(scope)
             if self._ending is not None and not self._in_flight:
@@ -99,14 +114,14 @@ class ProgramActor(Actor):
             await anyio.sleep_forever()  # this actor is going; its end, not an answer, is what the caller must hear
         raise Refuse(LMTimeoutError("The program did not answer before the caller's deadline."))
 
-    async def _answer(self, inputs: Mapping[str, object]) -> Prediction:
+    async def _answer(self, work: Callable[[], Awaitable[Prediction]], inputs: Mapping[str, object]) -> Prediction:
         try:
             if not isinstance(inputs, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # comes from outside
                 raise TypeError(f"run takes the program's inputs as one mapping, not {type(inputs).__name__}")
             check_inputs(self.program, inputs)
             async with self._gate:
                 with context(**self._settings):
-                    return await self.program.acall(**dict(inputs))
+                    return await work()
         except Exception as error:
             # One request's trouble is its own: whatever a program raises goes to its caller, and the actor lives.
             raise Refuse(error) from error

@@ -1,10 +1,24 @@
 """One call, two engines: which one serves is a matter of flags."""
 
-from .app import AppStatistics, Dspex
+from .answer_stream import AnswerStream
+from .app import Dspex
+from .app_statistics import AppStatistics
 from .arms import Arm, LegacyArm, NativeArm
 from .comparison import BadMetric, Metric, Scores, fields_equal
 from .decision import Decision, decide
-from .errors import AppClosed, ArmDown, BadFlags, BadProgram, EngineMissing, RouterError, UnknownProgram
+from .delivery import AHEAD, FieldChunk
+from .errors import (
+    AppClosed,
+    AppDraining,
+    ArmDown,
+    BadFlags,
+    BadProgram,
+    EngineMissing,
+    RouterError,
+    StreamBroken,
+    UnknownField,
+    UnknownProgram,
+)
 from .flag_sources import FlagFile, flags_from_environment, flags_from_file, flags_from_mapping
 from .flags import FlagChange, Flags, FlagStore, Mode
 from .journal import Journal, JournalUnreadable, ShadowReport, shadow_report
@@ -21,10 +35,13 @@ from .shadow import Comparison, Shadow, ShadowOptions
 from .statistics import ArmStatistics
 
 __all__ = [
+    "AHEAD",
     "FALLBACK_ON",
     "Answer",
+    "AnswerStream",
     "AppClosed",
     "AppCollector",
+    "AppDraining",
     "AppStatistics",
     "Arm",
     "ArmDown",
@@ -40,6 +57,7 @@ __all__ = [
     "Dspex",
     "Engine",
     "EngineMissing",
+    "FieldChunk",
     "FlagChange",
     "FlagFile",
     "FlagStore",
@@ -65,6 +83,8 @@ __all__ = [
     "Shadow",
     "ShadowOptions",
     "ShadowReport",
+    "StreamBroken",
+    "UnknownField",
     "UnknownProgram",
     "Verdict",
     "Watch",

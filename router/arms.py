@@ -67,7 +67,9 @@ class Arm(Actor):
         self, request: Request, reply: Reply, router: Ref[Fallback] | None, began: float, error: BaseException
     ) -> None:
         self._failed += 1
-        if router is not None and isinstance(error, self._fallback_on) and reply.hand_over(router):
+        # Who has a piece of this engine's answer must not be given the rest of another's.
+        untold = request.delivery is None or not request.delivery.taken
+        if router is not None and untold and isinstance(error, self._fallback_on) and reply.hand_over(router):
             router.cast(Fallback.fall_back, request, reply, error)
             request = replace(request, shadow=None)  # the other engine is being asked already
         else:
@@ -76,7 +78,8 @@ class Arm(Actor):
 
     def ask(self, request: Request) -> Answer:
         """Run a request for one's own purposes: no fallback, and its outcome counts as a shadow's. Raises what it raises."""
-        self.serve(replace(request, engine=self.engine, shadow=None, for_comparison=True), self.defer(), None)
+        asked = replace(request, engine=self.engine, shadow=None, for_comparison=True, delivery=None)
+        self.serve(asked, self.defer(), None)
         return cast(Answer, None)  # `serve` answers
 
     def _tell(self, request: Request, began: float, error: str | None, answer: Answer | None) -> None:
@@ -86,12 +89,14 @@ class Arm(Actor):
         if observer is None:
             return
         compared = request.shadow is not None
+        # A reader who takes his time is not the engine's slowness.
+        stalled = request.delivery.stalled_s if request.delivery is not None else 0.0
         observer.cast(
             Observer.observe,
             Outcome(
                 request.program.name,
                 self.engine,
-                self.rt.now() - began,
+                self.rt.now() - began - stalled,
                 error,
                 request.for_comparison,
                 request if compared else None,
@@ -136,11 +141,24 @@ class NativeArm(Arm):
     def begin(self, request: Request, reply: Reply, then: Then) -> None:
         """See ``Arm.begin``."""
         actor: NamedRef[ProgramActor] = self.rt.ref(request.program.native or "")
-        reply.delegate(actor.resolved(), ProgramActor.run, dict(request.inputs), then=then)
+        delivery = request.delivery
+        if delivery is None:
+            reply.delegate(actor.resolved(), ProgramActor.run, dict(request.inputs), then=then)
+        else:
+            reply.delegate(
+                actor.resolved(), ProgramActor.stream, dict(request.inputs), delivery.fields, delivery.put, then=then
+            )
 
     def answer_of(self, request: Request, value: Prediction) -> Answer:
         """See ``Arm.answer_of``."""
-        return Answer(value, Route(self.engine, request.reason, request.failed, self.rt.now() - request.since))
+        route = Route(
+            self.engine,
+            request.reason,
+            request.failed,
+            self.rt.now() - request.since,
+            first_chunk_s=_first_chunk_s(request),
+        )
+        return Answer(value, route)
 
 
 @final
@@ -152,7 +170,11 @@ class LegacyArm(Arm):
     def begin(self, request: Request, reply: Reply, then: Then) -> None:
         """See ``Arm.begin``."""
         pool: NamedRef[LegacyPool] = self.rt.ref(request.program.legacy or "")
-        reply.delegate(pool.resolved(), LegacyPool.run, request.program.name, request.inputs, then=then)
+        name, inputs, delivery = request.program.name, request.inputs, request.delivery
+        if delivery is None:
+            reply.delegate(pool.resolved(), LegacyPool.run, name, inputs, then=then)
+        else:
+            reply.delegate(pool.resolved(), LegacyPool.run, name, inputs, streaming=delivery.streaming(), then=then)
 
     def answer_of(self, request: Request, value: LegacyResult) -> Answer:
         """See ``Arm.answer_of``."""
@@ -164,5 +186,11 @@ class LegacyArm(Arm):
             worker=value.worker,
             incarnation=value.incarnation,
             worker_attempts=value.attempts,
+            first_chunk_s=_first_chunk_s(request),
         )
         return Answer(Prediction(**value.values), route)
+
+
+def _first_chunk_s(request: Request) -> float | None:
+    delivery = request.delivery
+    return delivery.first_at - request.since if delivery is not None and delivery.first_at is not None else None

@@ -6,8 +6,11 @@ RouterError
 ├── EngineMissing        the flags choose an engine that this program does not have
 ├── ArmDown              the actor of the chosen engine is not alive at the moment
 ├── BadProgram           a program that cannot be served, and why                 (also a ValueError)
+├── UnknownField         no output field of that name can be listened to          (also a LookupError)
+├── StreamBroken         an answer broke off after pieces of it had been read
 ├── JournalUnreadable    a file that is no journal of comparisons
 └── AppClosed            the app is not running, or runs already
+    └── AppDraining      it takes no more requests: it is about to stop
 """
 
 from __future__ import annotations
@@ -66,5 +69,35 @@ class BadProgram(RouterError, ValueError):
         self.program = program
 
 
+class UnknownField(RouterError, LookupError):
+    """A stream was to listen to what is no output field of the program. Nothing was asked."""
+
+    def __init__(self, program: str, field: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"{program!r} has no output field {field!r} to listen to; it has: {', '.join(known) or 'none'}"
+        )
+        self.program = program
+        self.field = field
+
+
+class StreamBroken(RouterError):
+    """An answer broke off after ``pieces`` of it had come; ``__cause__`` says of what.
+
+    No other engine was asked: the reader has the beginning of this one's answer already.
+    """
+
+    def __init__(self, program: str, pieces: int, cause: BaseException) -> None:
+        super().__init__(
+            f"{program!r}: the answer broke off after {pieces} pieces of it ({type(cause).__name__}: {cause}); "
+            "ask again for a whole one"
+        )
+        self.program = program
+        self.pieces = pieces
+
+
 class AppClosed(RouterError):
     """The app is not running, or it runs already."""
+
+
+class AppDraining(AppClosed):
+    """The app takes no more requests: it finishes those it has, and stops. Ask another one."""

@@ -17,6 +17,7 @@ from typing import Any, Literal, final
 
 from .. import engine
 from ..engine import Module
+from ..engine.streaming.delivery import streamable_fields
 from ..legacy import ImportedProgram, SignatureProgram
 from .errors import BadProgram
 
@@ -114,3 +115,17 @@ class ProgramSpec:
         except TypeError as error:
             raise BadProgram(name, f"{path} must take one argument, the namespace ({error})") from error
         return cls(name, native=native, legacy=legacy, concurrency=concurrency)
+
+
+def outputs_of(spec: ProgramSpec) -> tuple[str, ...] | None:
+    """The output fields of a program that can be listened to; None: only its legacy side could say.
+
+    Makes the program, as a start of its native side does.
+    """
+    if spec.native is not None:
+        return streamable_fields(spec.native())
+    if isinstance(spec.legacy, SignatureProgram):
+        signature = engine.make_signature(spec.legacy.signature, spec.legacy.instructions)
+        own = tuple(signature.output_fields)
+        return own if spec.legacy.module == "Predict" else ("reasoning", *own)
+    return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, final
 
 from ..engine import Prediction
+from .delivery import Delivery
 
 Engine = Literal["native", "legacy"]
 
@@ -56,6 +57,8 @@ class Request:
     """The engine that is asked as well, afterwards, to be compared."""
     for_comparison: bool = False
     """True: nobody waits for the answer; it is the shadow of a request that was answered."""
+    delivery: Delivery | None = field(default=None, repr=False)
+    """Where the pieces of the answer go while it is written; None: they are not wanted."""
 
 
 @final
@@ -76,6 +79,8 @@ class Route:
 
     worker_attempts: int = 1
     """Legacy: how many workers had it in hand; more than 1 after a crash."""
+    first_chunk_s: float | None = None
+    """Streamed: from the router's acceptance to the first piece; None: it was not streamed, or came all at once."""
 
     @property
     def fell_back(self) -> bool:

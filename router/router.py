@@ -19,6 +19,7 @@ from ..runtime import NamedRef, Refuse, Reply
 from ..supervisors import Child
 from .arms import Arm, Fallback, LegacyArm, NativeArm
 from .decision import decide
+from .delivery import Delivery
 from .errors import ArmDown, EngineMissing, UnknownProgram
 from .flags import FlagChange, FlagStore
 from .journal import Journal
@@ -62,12 +63,19 @@ class Router(Fallback):
         self.rt.events.emit("router.flags.changed", by=change.by, changes=change.changes)
 
     def run(
-        self, program: str, inputs: Mapping[str, object], *, key: str | None = None, engine: Engine | None = None
+        self,
+        program: str,
+        inputs: Mapping[str, object],
+        *,
+        key: str | None = None,
+        engine: Engine | None = None,
+        delivery: Delivery | None = None,
     ) -> Answer:
         """Ask a program.
 
         ``key`` makes a rollout stick: the same key goes the same way. ``engine`` sends this one request to that engine,
-        whatever the flags say.
+        whatever the flags say. ``delivery`` is given the pieces of the answer while it is written; once it has one, no
+        other engine is asked.
 
         Raises UnknownProgram, EngineMissing, ArmDown, or what the engine that was chosen raises. Cancelled: the work is
         cancelled where it is done.
@@ -91,6 +99,7 @@ class Router(Fallback):
             self.deadline,
             key=key,
             shadow=decision.shadow,
+            delivery=delivery,
         )
         self.rt.events.emit("router.decided", program=program, engine=request.engine, reason=request.reason)
         self._hand(request, self.defer())

@@ -87,6 +87,7 @@ class Reply:
         /,
         *args: object,
         then: Callable[[Any, BaseException | None], None],
+        **kwargs: object,
     ) -> None:
         """Ask another actor for what this answer needs, without a task that waits: gen_server:send_request.
 
@@ -98,7 +99,7 @@ class Reply:
         handler = ref.handler(method)
         backend = process.kernel.backend
         slot = backend.slot()
-        if handler is None or not process.offer((handler, args, None, slot, self._bucket)):
+        if handler is None or not process.offer((handler, args, kwargs or None, slot, self._bucket)):
             raise ActorExit(NOPROC, process.label)
         own = self._slot
         if own is not None:
