@@ -189,10 +189,10 @@ def _parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(content, list):
         return [{"type": "text", "content": str(content)}]
     parts: list[dict[str, Any]] = []
-    for part in cast("list[Any]", content):
-        kind = part.get("type") if isinstance(part, Mapping) else "text"  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    for part in cast("list[Mapping[str, Any]]", content):
+        kind = str(part.get("type"))
         # An image or a file is named, not copied: spans are no place for megabytes.
-        parts.append({"type": "text", "content": str(part.get("text"))} if kind == "text" else {"type": str(kind)})  # pyright: ignore[reportUnknownArgumentType]
+        parts.append({"type": kind, "content": str(part.get("text"))} if kind == "text" else {"type": kind})
     return parts
 
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from . import gen_ai
@@ -88,6 +89,10 @@ class OpenTelemetry(BaseCallback):
     def current(self) -> Context:
         """What spans that are made here, now, are children of."""
         return self._context.get_current()
+
+    def here(self) -> Callable[[], AbstractContextManager[None]]:
+        """Makes blocks in which, wherever they are entered, spans are children of what the caller is in now."""
+        return partial(self.under, self.current())
 
     def within(self, span: Span, parent: Context | None = None) -> Context:
         """The context whose spans are children of `span`."""

@@ -33,6 +33,7 @@ from .rollout import is_native, place
 from .router import FALLBACK_ON, Router, router_children
 from .shadow import Comparison, Shadow, ShadowOptions
 from .statistics import ArmStatistics
+from .telemetry import OpenTelemetry
 
 __all__ = [
     "AHEAD",
@@ -71,6 +72,7 @@ __all__ = [
     "NativeArm",
     "Observer",
     "OpenFeatureChooser",
+    "OpenTelemetry",
     "Outcome",
     "ProgramSpec",
     "Request",

@@ -22,6 +22,7 @@ from .delivery import Delivery, FieldChunk
 from .door import Door, Pending
 from .errors import RouterError, StreamBroken
 from .request import Answer, Engine
+from .telemetry import RequestTrace
 
 
 @final
@@ -56,6 +57,7 @@ class AnswerStream:
         self._reading = False
         self._closed = False
         self._answer: Answer | None = None
+        self._trace: RequestTrace | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -73,14 +75,16 @@ class AnswerStream:
         self._reading = True
         try:
             return await self._next()
-        except BaseException:
-            self._close()
+        except BaseException as error:
+            self._close(error)
             raise
         finally:
             self._reading = False
 
     async def _next(self) -> FieldChunk | Answer:
         if not self._begun:
+            if self._door.telemetry is not None:
+                self._trace = RequestTrace(self._door.telemetry, self._program)
             self._door.enter()
             self._begun = self._inside = True
             rt = self._door.rt
@@ -99,6 +103,8 @@ class AnswerStream:
             answer, error = pending.outcome()
             if answer is not None:
                 self._answer = answer
+                if self._trace is not None:
+                    self._trace.answered(answer.route.engine, fell_back=answer.route.fell_back)
                 self._close()
                 return answer
             if error is None or (isinstance(error, ActorExit) and error.who == pending.router):
@@ -111,7 +117,7 @@ class AnswerStream:
     async def _asked(self) -> Pending:
         router = self._door.router() or await self._door.next_router(self._deadline)
         return Pending(
-            router, self._deadline, self._program, self._inputs, self._key, self._engine, self._delivery
+            router, self._deadline, self._program, self._inputs, self._key, self._engine, self._delivery, self._trace
         )
 
     @property
@@ -135,22 +141,26 @@ class AnswerStream:
 
     def __del__(self) -> None:
         # Python may drop it in any thread.
-        door, pending = self._door, self._pending
+        door, pending, trace = self._door, self._pending, self._trace
         if self._inside:
-            door.rt.kernel.backend.call_from_thread(lambda: _left(door, pending))
+            door.rt.kernel.backend.call_from_thread(lambda: _left(door, pending, trace, "closed"))
 
-    def _close(self) -> None:
+    def _close(self, error: BaseException | str = "closed") -> None:
         self._closed = True
         if self._inside:
             self._inside = False
-            _left(self._door, self._pending)
+            _left(self._door, self._pending, self._trace, error)
+        elif self._trace is not None:
+            self._trace.failed(error)
 
     def statistics(self) -> dict[str, int]:
         """Counts: pieces that have come, and those of them that wait to be read."""
         return {"taken": self._delivery.taken, "waiting": self._delivery.waiting}
 
 
-def _left(door: Door, pending: Pending | None) -> None:
+def _left(door: Door, pending: Pending | None, trace: RequestTrace | None, error: BaseException | str) -> None:
+    if trace is not None:
+        trace.failed(error)  # unless it has its answer
     if pending is not None and not pending.done:
         pending.abandon()
     door.leave()

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import Final, Self, final
 
@@ -38,9 +38,12 @@ from .programs import ProgramSpec, outputs_of
 from .request import Answer, Engine
 from .rollback import RollbackPolicy
 from .shadow import ShadowOptions
+from .telemetry import OpenTelemetry
 
 TIMEOUT: Final = 60.0
 """Seconds that a request gets unless the call says otherwise."""
+
+_nothing = nullcontext[None]
 
 
 @final
@@ -64,6 +67,7 @@ class Dspex:
         shadow: ShadowOptions | None = None,
         journal: str | os.PathLike[str] | None = None,
         rollback: RollbackPolicy | None = None,
+        telemetry: OpenTelemetry | None = None,
         beside: Iterable[Child] = (),
         intensity: int = 3,
         period: float = 5.0,
@@ -78,6 +82,8 @@ class Dspex:
             workers: their number, where ``pool`` is not given.
             host_lm: the workers' calls to the model are made by this process: they get no key, and cache, limits and
                 connections are shared with the native side.
+            telemetry: spans of requests, programs, models and tools, on either engine, and metrics; None: nothing is
+                traced, and nothing is paid for it.
             beside: children of your own, started before everything else: a ``FlagFile``, for example.
             intensity: restarts in ``period`` seconds that the tree bears before it gives up; a worker process that dies
                 is the pool's affair and does not count.
@@ -108,6 +114,7 @@ class Dspex:
             period=period,
         )
         self._outputs: dict[str, tuple[str, ...] | None] = {}
+        self._telemetry = telemetry
         self._door: Door | None = None
         self._block: AbstractAsyncContextManager[Runtime] | None = None
 
@@ -133,7 +140,7 @@ class Dspex:
         return Child(id, self._supervised, type="supervisor", name=ROOT)
 
     def _supervised(self) -> Supervisor:
-        self._door = Door(current_runtime(), owned=False)
+        self._door = Door(current_runtime(), owned=False, telemetry=self._telemetry)
         return self.supervisor()
 
     # --- its life -----------------------------------------------------------------------------------------------
@@ -144,7 +151,7 @@ class Dspex:
             raise AppClosed("this app is open already: one object is one running app")
         block = open_runtime()
         rt = await block.__aenter__()
-        self._door, self._block = Door(rt, owned=True), block
+        self._door, self._block = Door(rt, owned=True, telemetry=self._telemetry), block
         try:
             await rt.start(self.supervisor(), name=ROOT)
         except BaseException as error:
@@ -285,10 +292,12 @@ class Dspex:
         Inputs are taken as they are needed. The first error is raised and ends the rest. ``within`` is in seconds, for
         each request. Who leaves the loop early closes it (``aclosing``), which ends what is under way.
         """
+        here = _nothing if self._telemetry is None else self._telemetry.here()
 
         async def one(asked: Mapping[str, object]) -> Answer | Exception:
             try:
-                return await self.call(program, asked, within=within)
+                with here():  # the tasks are actors, and know nothing of the caller's context
+                    return await self.call(program, asked, within=within)
             except Exception as error:  # a value here: it is raised at the reader, not a crash of the task
                 return error
 

@@ -40,6 +40,10 @@ class Arm(Actor):
             return
         self._open += 1
         reply.on_abandoned(self._closed)
+        if request.trace is not None:
+            attempt = request.trace.ask(self.engine, request.reason, shadow=request.for_comparison)
+            reply.on_abandoned(attempt.abandoned)
+            request = replace(request, attempt=attempt)
         began = self.rt.now()
 
         def then(value: Any, error: BaseException | None) -> None:
@@ -50,6 +54,8 @@ class Arm(Actor):
                     error = unreadable
                 else:
                     self._served += 1
+                    if request.attempt is not None:
+                        request.attempt.answered(answer.route.worker, answer.route.incarnation, answer.route.worker_attempts)
                     reply.send(answer)
                     self._tell(request, began, None, answer)
                     return
@@ -67,6 +73,8 @@ class Arm(Actor):
         self, request: Request, reply: Reply, router: Ref[Fallback] | None, began: float, error: BaseException
     ) -> None:
         self._failed += 1
+        if request.attempt is not None:
+            request.attempt.failed(error)
         # Who has a piece of this engine's answer must not be given the rest of another's.
         untold = request.delivery is None or not request.delivery.taken
         if router is not None and untold and isinstance(error, self._fallback_on) and reply.hand_over(router):
@@ -141,13 +149,13 @@ class NativeArm(Arm):
     def begin(self, request: Request, reply: Reply, then: Then) -> None:
         """See ``Arm.begin``."""
         actor: NamedRef[ProgramActor] = self.rt.ref(request.program.native or "")
-        delivery = request.delivery
-        if delivery is None:
-            reply.delegate(actor.resolved(), ProgramActor.run, dict(request.inputs), then=then)
+        delivery, run, asked = request.delivery, ProgramActor.run, (dict(request.inputs),)
+        if delivery is not None:
+            run, asked = ProgramActor.stream, (*asked, delivery.fields, delivery.put)
+        if request.attempt is None:
+            reply.delegate(actor.resolved(), run, *asked, then=then)
         else:
-            reply.delegate(
-                actor.resolved(), ProgramActor.stream, dict(request.inputs), delivery.fields, delivery.put, then=then
-            )
+            reply.delegate(actor.resolved(), run, *asked, around=request.attempt.around(), then=then)
 
     def answer_of(self, request: Request, value: Prediction) -> Answer:
         """See ``Arm.answer_of``."""
@@ -170,11 +178,13 @@ class LegacyArm(Arm):
     def begin(self, request: Request, reply: Reply, then: Then) -> None:
         """See ``Arm.begin``."""
         pool: NamedRef[LegacyPool] = self.rt.ref(request.program.legacy or "")
-        name, inputs, delivery = request.program.name, request.inputs, request.delivery
-        if delivery is None:
-            reply.delegate(pool.resolved(), LegacyPool.run, name, inputs, then=then)
-        else:
-            reply.delegate(pool.resolved(), LegacyPool.run, name, inputs, streaming=delivery.streaming(), then=then)
+        asked = request.program.name, request.inputs
+        more: dict[str, object] = {}
+        if request.delivery is not None:
+            more["streaming"] = request.delivery.streaming()
+        if request.attempt is not None:
+            more["tracer"] = request.attempt
+        reply.delegate(pool.resolved(), LegacyPool.run, *asked, then=then, **more)
 
     def answer_of(self, request: Request, value: LegacyResult) -> Answer:
         """See ``Arm.answer_of``."""

@@ -16,6 +16,7 @@ from .delivery import Delivery
 from .errors import AppClosed, AppDraining
 from .request import Answer, Engine
 from .router import Router
+from .telemetry import OpenTelemetry, RequestTrace
 
 ROOT: Final = "dspex"
 """The registered name of the app's tree."""
@@ -28,8 +29,9 @@ _LOOK_AGAIN: Final = 0.005
 class Door:
     """Of one running app. ``owned``: the runtime is the app's own, so that a tree that is gone will not come back."""
 
-    def __init__(self, rt: Runtime, *, owned: bool) -> None:
+    def __init__(self, rt: Runtime, *, owned: bool, telemetry: OpenTelemetry | None = None) -> None:
         self.rt = rt
+        self.telemetry = telemetry
         self.inside = 0
         """Requests under way."""
         self.shut = False
@@ -68,15 +70,23 @@ class Door:
         within: float | None,
         key: str | None,
         engine: Engine | None,
+        trace: RequestTrace | None = None,
     ) -> Answer:
         """Ask, and wait for the answer. See ``Dspex.call``."""
+        if trace is None and self.telemetry is not None:
+            with RequestTrace(self.telemetry, program) as trace:
+                answer = await self.call(program, inputs, within=within, key=key, engine=engine, trace=trace)
+                trace.answered(answer.route.engine, fell_back=answer.route.fell_back)
+                return answer
         self.enter()
         try:
             began = self.rt.now()
             router = self.router()
             if router is not None:
                 try:
-                    return await router.within(within).call(Router.run, program, inputs, key=key, engine=engine)
+                    return await router.within(within).call(
+                        Router.run, program, inputs, key=key, engine=engine, trace=trace
+                    )
                 except ActorExit as error:
                     if error.who != router.label:
                         raise  # it was in an arm's hands
@@ -84,7 +94,9 @@ class Door:
             while True:
                 router = await self.next_router(deadline)
                 try:
-                    return await router.until(deadline).call(Router.run, program, inputs, key=key, engine=engine)
+                    return await router.until(deadline).call(
+                        Router.run, program, inputs, key=key, engine=engine, trace=trace
+                    )
                 except ActorExit as error:
                     if error.who != router.label:
                         raise
@@ -125,6 +137,7 @@ class Pending:
         key: str | None,
         engine: Engine | None,
         delivery: Delivery,
+        trace: RequestTrace | None,
     ) -> None:
         process = router.process
         handler = router.handler(Router.run)
@@ -134,7 +147,7 @@ class Pending:
         self._slot = slot = kernel.backend.slot()
         self._bucket = bucket = kernel.deadlines.until(deadline)
         bucket.slots[slot] = process
-        kwargs = {"key": key, "engine": engine, "delivery": delivery}
+        kwargs = {"key": key, "engine": engine, "delivery": delivery, "trace": trace}
         if handler is None or not process.offer((handler, (program, inputs), kwargs, slot, bucket)):
             self.abandon()
         kernel.backend.on_done(slot, delivery.ring)

@@ -28,6 +28,7 @@ from .open_feature import Chooser
 from .request import Answer, Attempt, Engine, Request, RoutedProgram
 from .rollback import RollbackPolicy
 from .shadow import Comparison, Shadow, ShadowOptions
+from .telemetry import RequestTrace
 
 FALLBACK_ON: Final[tuple[type[Exception], ...]] = (AdapterParseError, LMUnsupportedFeatureError)
 """What makes the legacy pool worth asking: the native engine could not read the answer, or cannot do what was asked.
@@ -70,12 +71,13 @@ class Router(Fallback):
         key: str | None = None,
         engine: Engine | None = None,
         delivery: Delivery | None = None,
+        trace: RequestTrace | None = None,
     ) -> Answer:
         """Ask a program.
 
         ``key`` makes a rollout stick: the same key goes the same way. ``engine`` sends this one request to that engine,
         whatever the flags say. ``delivery`` is given the pieces of the answer while it is written; once it has one, no
-        other engine is asked.
+        other engine is asked. ``trace`` is told of the decision, and of each engine that is asked.
 
         Raises UnknownProgram, EngineMissing, ArmDown, or what the engine that was chosen raises. Cancelled: the work is
         cancelled where it is done.
@@ -100,7 +102,10 @@ class Router(Fallback):
             key=key,
             shadow=decision.shadow,
             delivery=delivery,
+            trace=trace,
         )
+        if trace is not None:
+            trace.decided(request.engine, request.reason)
         self.rt.events.emit("router.decided", program=program, engine=request.engine, reason=request.reason)
         self._hand(request, self.defer())
         return cast(Answer, None)  # the arm answers

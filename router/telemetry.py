@@ -11,8 +11,10 @@ the try that it is compared with.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, final
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, cast, final
 
 from ..engine import gen_ai
 from ..engine.telemetry import OpenTelemetry, module_span
@@ -29,7 +31,7 @@ __all__ = ["EngineTrace", "OpenTelemetry", "RequestTrace"]
 class RequestTrace:
     """The trace of one request, from the routing on."""
 
-    __slots__ = ("_context", "_program", "_served", "_span", "_telemetry")
+    __slots__ = ("_context", "_over", "_program", "_served", "_span", "_telemetry")
 
     def __init__(self, telemetry: OpenTelemetry, program: str) -> None:
         """Begin, as a child of what the calling task is in."""
@@ -38,6 +40,7 @@ class RequestTrace:
         self._span = telemetry.tracer.start_span(f"route {program}", attributes={gen_ai.PROGRAM: program})
         self._context = telemetry.within(self._span, telemetry.current())
         self._served: Span | None = None
+        self._over = False
 
     def decided(self, engine: str, reason: str) -> None:
         """The flags have chosen."""
@@ -68,13 +71,25 @@ class RequestTrace:
 
     def answered(self, engine: str, *, fell_back: bool) -> None:
         """The caller has its answer, from this engine, which another one may have been asked before."""
+        self._over = True
         self._span.set_attributes({gen_ai.ENGINE: engine, gen_ai.FELL_BACK: fell_back})
         self._span.end()
 
-    def failed(self, error: BaseException) -> None:
-        """The caller has an error, or has gone."""
-        self._telemetry.failed(self._span, error)
-        self._span.end()
+    def failed(self, error: BaseException | str) -> None:
+        """The caller has an error, or has gone. Once it has its answer, this does nothing."""
+        if not self._over:
+            self._over = True
+            self._telemetry.failed(self._span, error)
+            self._span.end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.failed(error)
 
 
 @final
@@ -94,24 +109,26 @@ class EngineTrace:
         """Entered by the native program for the time of its run: its calls are then told of, below this one."""
         return self._telemetry.under(self._context)
 
-    def worker(self, name: str, incarnation: str, attempts: int) -> None:
-        """A worker process has answered; it was the ``attempts``-th that had the request."""
-        self._span.set_attributes(
-            {gen_ai.WORKER: name, gen_ai.INCARNATION: incarnation, gen_ai.WORKER_ATTEMPTS: attempts}
-        )
+    def answered(self, worker: str | None, incarnation: str | None, attempts: int) -> None:
+        """It has answered: by which worker process, if by one, and the how-many-th that had the request."""
+        if worker is not None:
+            self._span.set_attributes({gen_ai.WORKER: worker, gen_ai.WORKER_ATTEMPTS: attempts})
+            self._span.set_attribute(gen_ai.INCARNATION, incarnation or "")
+        self._end()
 
-    def end(self, error: BaseException | str | None = None) -> None:
-        """The engine is done. Once; later calls do nothing."""
-        if self._over:
-            return
-        self._over = True
-        if error is not None:
+    def failed(self, error: BaseException | str) -> None:
+        """It has failed. Once it has answered or failed, this does nothing."""
+        if not self._over:
             self._telemetry.failed(self._span, error)
-        self._span.end()
+            self._end()
 
     def abandoned(self) -> None:
-        """Nobody waits for the engine any more; if it has answered, this does nothing."""
-        self.end("cancelled")
+        """Nobody waits for it any more."""
+        self.failed("cancelled")
+
+    def _end(self) -> None:
+        self._over = True
+        self._span.end()
 
     # -- a worker's calls: see ``dspex.legacy.RequestTracer`` ------------------------------------------------------------
 
@@ -159,11 +176,11 @@ class EngineTrace:
         facts = span.facts
         model, reasons = facts.get("model"), facts.get("finish_reasons")
         hit = facts.get("cache_hit") is True
-        usage = {} if hit else facts  # dspy keeps the counts of the call that was made then
+        usage: Mapping[str, object] = {} if hit else facts
         more = gen_ai.answer_attributes(
             model=model if isinstance(model, str) else None,
             usage=usage,
-            finish_reasons=[str(reason) for reason in reasons] if isinstance(reasons, list) else [],
+            finish_reasons=cast("list[str]", reasons) if isinstance(reasons, list) else [],
             cache_hit=hit,
         )
         call.span.set_attributes(more)

@@ -6,11 +6,14 @@ What it answers follows from what it is asked, so that a reply given to the wron
     "hold ..."       -> the same, but not before `release` is set; `arrived` says that the request is here
     "status 503"     -> that HTTP status
     "mumble ..."     -> a text in which no adapter finds a field
+
+A test that wants other answers sets `says`, a function of the request's body.
 """
 
 import json
 import re
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,6 +24,7 @@ class OpenAIServer:
         self.release = threading.Event()
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.says: Callable[[dict[str, Any]], str] | None = None
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -66,7 +70,9 @@ class OpenAIServer:
             wanted = re.findall(r"\[\[ ## (\w+) ## \]\]", body["messages"][-1]["content"].split("Respond with")[-1])
             fields = [name for name in wanted if name != "completed"]
             text = (
-                "I would rather not say."
+                self.says(body)
+                if self.says is not None
+                else "I would rather not say."
                 if question.startswith("mumble")
                 else "\n\n".join(f"[[ ## {name} ## ]]\n{_value(name, question)}" for name in fields)
             )

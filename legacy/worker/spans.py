@@ -116,7 +116,9 @@ def _answer_facts(entry: Mapping[str, Any]) -> dict[str, Any]:
         facts["model"] = entry["response_model"]
     response: Any = entry.get("response")
     # A completion in OpenAI's shape; or, by dspy 3.4's own engine, a response of its own or a tuple of them.
-    answers: Any = response if isinstance(response, tuple) else getattr(response, "choices", None) or (response,)
+    answers: list[Any] = list(cast("tuple[Any, ...]", response)) if isinstance(response, tuple) else [response]
+    if getattr(response, "choices", None):
+        answers = list(response.choices)
     facts["finish_reasons"] = [str(each.finish_reason) for each in answers if getattr(each, "finish_reason", None)]
     # That engine's responses do not say that they were kept; but what they used then is not in the entry.
     kept = not usage and any(getattr(each, "usage", None) is not None for each in answers)

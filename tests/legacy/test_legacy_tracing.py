@@ -173,7 +173,9 @@ async def test_calls_beyond_the_bound_are_counted(open_pool: OpenPool, lm: LMSet
     assert again.lefts == [(None, 0)]
 
 
-async def test_a_worker_that_dies_leaves_word_of_where_it_was(open_pool: OpenPool, server: OpenAIServer, lm: LMSettings) -> None:
+async def test_a_worker_that_dies_leaves_word_of_where_it_was(
+    open_pool: OpenPool, server: OpenAIServer, lm: LMSettings
+) -> None:
     async with open_pool(programs=MORE, lm=lm, max_kills=3) as pool:
         tracer = Tracer()
         async with anyio.create_task_group() as group:

@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("opentelemetry.sdk", reason="needs opentelemetry-sdk")
 
-from openai_server import OpenAIServer  # noqa: E402
-from recorded import Recorded  # noqa: E402
+from openai_server import OpenAIServer
+from recorded import Recorded
 
 
 @pytest.fixture

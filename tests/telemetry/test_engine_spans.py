@@ -7,8 +7,20 @@ from typing import Any
 
 import anyio
 import pytest
-from dspex.engine import LM, BaseLM, ChainOfThought, DummyLM, LMServerError, Module, Predict, ReAct, Tool, configure, context
-from dspex.engine import Cache
+from dspex.engine import (
+    LM,
+    BaseLM,
+    Cache,
+    ChainOfThought,
+    DummyLM,
+    LMServerError,
+    Module,
+    Predict,
+    ReAct,
+    Tool,
+    configure,
+    context,
+)
 from dspex.engine.caching import set_current_cache
 from dspex.engine.telemetry import OpenTelemetry
 from openai_server import OpenAIServer
