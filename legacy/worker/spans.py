@@ -115,15 +115,19 @@ def _answer_facts(entry: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(entry.get("response_model"), str):
         facts["model"] = entry["response_model"]
     response: Any = entry.get("response")
-    # A completion in OpenAI's shape; or, by dspy 3.4's own engine, a response of its own or a tuple of them.
-    answers: list[Any] = list(cast("tuple[Any, ...]", response)) if isinstance(response, tuple) else [response]
-    if getattr(response, "choices", None):
-        answers = list(response.choices)
+    answers = _answers(response)
     facts["finish_reasons"] = [str(each.finish_reason) for each in answers if getattr(each, "finish_reason", None)]
     # That engine's responses do not say that they were kept; but what they used then is not in the entry.
     kept = not usage and any(getattr(each, "usage", None) is not None for each in answers)
     facts["cache_hit"] = kept or bool(getattr(response, "cache_hit", False))
     return facts
+
+
+def _answers(response: Any) -> list[Any]:
+    """A completion's choices in OpenAI's shape; or, by dspy 3.4's own engine, its own response or a tuple of them."""
+    if isinstance(response, tuple):
+        return list(cast("tuple[Any, ...]", response))
+    return list(getattr(response, "choices", None) or [response])
 
 
 _made: dict[int, Any] = {}

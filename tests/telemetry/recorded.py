@@ -39,6 +39,14 @@ class Recorded:
     def named(self, name: str) -> list[ReadableSpan]:
         return [span for span in self.spans if span.name == name]
 
+    def forget(self) -> None:
+        """The spans so far."""
+        self._spans.clear()
+
+    def error(self, name: str) -> object:
+        """The error that the one span of this name tells of."""
+        return (self.one(name).attributes or {}).get("error.type")
+
     def one(self, name: str) -> ReadableSpan:
         (span,) = self.named(name)
         return span
