@@ -36,7 +36,7 @@ from .messages import Chunk
 from .policies import BreakerPolicy, RecyclingPolicy, RetryPolicy, ScalingPolicy, SessionPolicy
 from .pool import LegacyPool
 from .results import LegacyResult, PoolStatistics, WorkerStatistics
-from .specs import ImportedProgram, LMSettings, PoolOptions, Program, SignatureProgram
+from .specs import ImportedProgram, LMSettings, PoolOptions, Program, SignatureProgram, worker_names
 from .streams import LegacyStream, open_stream
 from .tracing import RequestTracer, SpanBegan, SpanEnded
 from .tree import legacy_pool_spec, legacy_supervisor, start_legacy_pool
@@ -91,4 +91,5 @@ __all__ = [
     "legacy_supervisor",
     "open_stream",
     "start_legacy_pool",
+    "worker_names",
 ]

@@ -424,6 +424,8 @@ class WorkerActor(Actor):
         op = message["op"]
         if op not in ("result", "chunk", "ask", "span", "span_end"):
             raise ProtocolError(f"{self._worker} sent {op!r:.40}, which is no message of a loaded worker")
+        if held is None and op in ("span", "span_end"):
+            return  # a thread that the program has left running
         if held is None or (op in ("result", "chunk") and message.get("incarnation") != process.incarnation):
             self.unmatched += 1
             self.rt.events.emit("legacy.reply.unmatched", worker=self._worker, incarnation=process.incarnation)

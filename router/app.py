@@ -17,6 +17,7 @@ is served.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from types import TracebackType
@@ -39,6 +40,7 @@ from .request import Answer, Engine
 from .rollback import RollbackPolicy
 from .shadow import ShadowOptions
 from .telemetry import OpenTelemetry
+from .telemetry_metrics import register
 
 TIMEOUT: Final = 60.0
 """Seconds that a request gets unless the call says otherwise."""
@@ -116,7 +118,23 @@ class Dspex:
         self._outputs: dict[str, tuple[str, ...] | None] = {}
         self._telemetry = telemetry
         self._door: Door | None = None
+        if telemetry is not None:
+            self._measured_by(telemetry)
         self._block: AbstractAsyncContextManager[Runtime] | None = None
+
+    def _measured_by(self, telemetry: OpenTelemetry) -> None:
+        """Instruments stay as long as their meter: they must not keep the app."""
+        app = weakref.ref(self)
+
+        def counted() -> AppStatistics | None:
+            here = app()
+            return here.counted() if here is not None else None
+
+        def door() -> Door | None:
+            here = app()
+            return here._door if here is not None else None
+
+        register(telemetry, counted, door, processes=self._tree.processes(), pool=POOL)
 
     @staticmethod
     def _unique(programs: Iterable[ProgramSpec]) -> list[ProgramSpec]:

@@ -6,6 +6,7 @@ nothing of it: the request is given to its successor, within the same time.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Final, final
 
@@ -32,6 +33,8 @@ class Door:
     def __init__(self, rt: Runtime, *, owned: bool, telemetry: OpenTelemetry | None = None) -> None:
         self.rt = rt
         self.telemetry = telemetry
+        self.thread = threading.get_ident()
+        """Whose loop it belongs to."""
         self.inside = 0
         """Requests under way."""
         self.shut = False

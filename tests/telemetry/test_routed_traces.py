@@ -3,8 +3,11 @@ model server, and OpenTelemetry's own SDK."""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import threading
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -100,6 +103,8 @@ async def place(shared: Place) -> AsyncIterator[Place]:
     """The shared one, with nothing recorded yet."""
     await shared.app.wait_ready()
     shared.recorded.forget()
+    while shared.server.arrived.acquire(blocking=False):
+        pass  # by tests before this one
     yield shared
     shared.server.says = None
     shared.server.release.clear()
@@ -298,7 +303,74 @@ async def test_a_request_that_is_not_sampled_is_served_and_not_recorded(server: 
 
 
 async def arrived(server: OpenAIServer) -> None:
-    while True:
-        assert await anyio.to_thread.run_sync(lambda: server.arrived.acquire(timeout=60)), "no request arrived"
-        if server.questions()[-1].startswith("hold"):
-            return
+    assert await anyio.to_thread.run_sync(lambda: server.arrived.acquire(timeout=60)), "no request arrived"
+
+
+# --- metrics ------------------------------------------------------------------------------------------------------------
+
+
+def by(points: list[Any], *names: str) -> dict[Any, Any]:
+    """Values by these attributes."""
+    found = {tuple(point.attributes[name] for name in names): point.value for point in points}
+    return {key[0] if len(key) == 1 else key: value for key, value in found.items()}
+
+
+async def test_what_the_app_counts_is_there_when_somebody_looks() -> None:
+    async with opened() as place:
+        app, server, recorded = place.app, place.server, place.recorded
+        assert "dspex.requests" not in recorded.metrics(), "nobody has asked for anything yet"
+        for engine in ("native", "native", "native", "legacy"):
+            await app.call("qa", question="Why?", engine=engine)
+        with pytest.raises(LMServerError):
+            await app.call("qa", question="status 503", engine="native")
+        await app.stats()
+        seen = await anyio.to_thread.run_sync(recorded.metrics)  # as a reader of the SDK's does
+        assert by(seen["dspex.requests"], "dspex.engine") == {"native": 4, "legacy": 1}
+        assert by(seen["dspex.failures"], "dspex.engine", "error.type") == {("native", "LMServerError"): 1}
+        assert by(seen["dspex.native_share"]) == {(): 0.8}
+        latency = by(seen["dspex.latency"], "dspex.engine", "quantile")
+        assert sorted(latency) == [(engine, q) for engine in ("legacy", "native") for q in (0.5, 0.95, 0.99)]
+        assert all(0 < seconds < 60 for seconds in latency.values())
+        assert by(seen["dspex.pool.workers"], "state") == {"idle": 1, "busy": 0, "replacing": 0}
+        mailboxes = by(seen["dspex.mailbox.messages"], "dspex.process")
+        assert mailboxes.keys() >= {"router", "native", "legacy-arm", "native.qa", "legacy.pool", "legacy.worker-1"}
+        async with anyio.create_task_group() as group:
+            for _ in range(2):
+
+                async def ask() -> None:
+                    await app.call("qa", question="hold it", engine="legacy")
+
+                group.start_soon(ask)
+            while not server.questions()[-1].startswith("hold"):
+                await arrived(server)
+            seen = recorded.metrics()  # on the loop itself, as a test or a handler would
+            assert by(seen["dspex.requests.active"]) == {(): 2}
+            assert by(seen["dspex.pool.requests"], "state") == {"waiting": 1, "running": 1}
+            assert by(seen["dspex.pool.workers"], "state")["busy"] == 1
+            server.release.set()
+    over = recorded.metrics()
+    assert "dspex.pool.workers" not in over
+    assert by(over["dspex.requests"], "dspex.engine")["legacy"] == 3
+
+
+async def test_a_loop_that_is_held_up_costs_a_reader_a_second_and_the_counts_are_there_all_the_same(
+    server: OpenAIServer, recorded: Recorded
+) -> None:
+    async with Dspex([NATIVE], lm=model(server), telemetry=recorded.telemetry()) as app:
+        await app.call("own", question="Why?")
+        await app.stats()
+        seen: list[dict[str, list[Any]]] = []
+        reader = threading.Thread(target=lambda: seen.append(recorded.metrics()))
+        reader.start()
+        reader.join()  # which the loop must not do
+    assert by(seen[0]["dspex.requests"], "dspex.program") == {"own": 1}
+    assert "dspex.mailbox.messages" not in seen[0]
+
+
+async def test_the_instruments_do_not_keep_the_app(server: OpenAIServer, recorded: Recorded) -> None:
+    app = Dspex([NATIVE], lm=model(server), telemetry=recorded.telemetry())
+    gone = weakref.ref(app)
+    del app
+    gc.collect()
+    assert gone() is None
+    assert recorded.metrics() == {}
