@@ -7,6 +7,9 @@ What it answers follows from what it is asked, so that a reply given to the wron
     "status 503"     -> that HTTP status
     "mumble ..."     -> a text in which no adapter finds a field
 
+With `"stream": true` in the request the same text comes as server-sent events, a few characters each; a question that
+begins with "pause" stops in the middle of them until `release` is set, and `arrived` says so.
+
 A test that wants other answers sets `says`, a function of the request's body.
 """
 
@@ -90,8 +93,11 @@ class OpenAIServer:
                 ],
                 "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
             }
-        data = json.dumps(payload).encode()
         try:
+            if status == 200 and body.get("stream"):
+                self._stream(request, payload, pause=question.startswith("pause"))
+                return
+            data = json.dumps(payload).encode()
             request.send_response(status)
             request.send_header("content-type", "application/json")
             request.send_header("content-length", str(len(data)))
@@ -99,6 +105,26 @@ class OpenAIServer:
             request.wfile.write(data)
         except OSError:
             pass  # the worker was killed meanwhile, as the test wants
+
+    def _stream(self, request: BaseHTTPRequestHandler, payload: dict[str, Any], *, pause: bool) -> None:
+        request.send_response(200)
+        request.send_header("content-type", "text/event-stream")
+        request.end_headers()  # HTTP/1.0: the end of the connection is the end of the answer
+        text = payload["choices"][0]["message"]["content"]
+        pieces = [text[at : at + 7] for at in range(0, len(text), 7)]
+
+        def send(**more: Any) -> None:
+            head = {"id": payload["id"], "object": "chat.completion.chunk", "created": 1, "model": payload["model"]}
+            request.wfile.write(f"data: {json.dumps({**head, **more})}\n\n".encode())
+            request.wfile.flush()
+
+        for number, piece in enumerate(pieces):
+            if pause and number == len(pieces) // 2:
+                self.arrived.release()
+                self.release.wait()
+            send(choices=[{"index": 0, "delta": {"content": piece}, "finish_reason": None}])
+        send(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}], usage=payload["usage"])
+        request.wfile.write(b"data: [DONE]\n\n")
 
 
 def _question(body: dict[str, Any]) -> str:
