@@ -10,7 +10,7 @@ What it answers follows from what it is asked, so that a reply given to the wron
 With `"stream": true` in the request the same text comes as server-sent events, a few characters each; a question that
 begins with "pause" stops in the middle of them until `release` is set, and `arrived` says so.
 
-A test that wants other answers sets `says`, a function of the request's body.
+A test that wants other answers sets `says`, a function of the request's body that gives a text, or an HTTP status.
 """
 
 import json
@@ -27,7 +27,7 @@ class OpenAIServer:
         self.release = threading.Event()
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
-        self.says: Callable[[dict[str, Any]], str] | None = None
+        self.says: Callable[[dict[str, Any]], str | int] | None = None
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -66,16 +66,15 @@ class OpenAIServer:
             self.release.wait()
         status = 200
         payload: dict[str, Any]
-        if question.startswith("status"):
-            status = int(question.split()[1])
+        said = self.says(body) if self.says is not None else None
+        if question.startswith("status") or isinstance(said, int):
+            status = said if isinstance(said, int) else int(question.split()[1])
             payload = {"error": {"message": "as you wish", "type": "server_error"}}
         else:
             wanted = re.findall(r"\[\[ ## (\w+) ## \]\]", body["messages"][-1]["content"].split("Respond with")[-1])
             fields = [name for name in wanted if name != "completed"]
-            text = (
-                self.says(body)
-                if self.says is not None
-                else "I would rather not say."
+            text = said or (
+                "I would rather not say."
                 if question.startswith("mumble")
                 else "\n\n".join(f"[[ ## {name} ## ]]\n{_value(name, question)}" for name in fields)
             )

@@ -17,7 +17,7 @@ PATIENCE = 60
 
 
 class Service:
-    """An example that runs until it is told to stop. `announces`: what it prints when it serves, with the address as group 1."""
+    """An example that runs until it is told to stop. `announces`: what it prints when it serves, its address as group 1."""
 
     def __init__(self, script: str, *arguments: str, announces: str, env: dict[str, str] | None = None) -> None:
         command = [sys.executable, "-W", "error::ResourceWarning", str(EXAMPLES / script), *arguments]
