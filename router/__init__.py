@@ -21,6 +21,7 @@ from .errors import (
 )
 from .flag_sources import FlagFile, flags_from_environment, flags_from_file, flags_from_mapping
 from .flags import FlagChange, Flags, FlagStore, Mode
+from .handles import Handle, TypedAnswer, TypedHandle, TypedStream
 from .journal import Journal, JournalUnreadable, ShadowReport, shadow_report
 from .ledger import Book, Ledger
 from .open_feature import Chooser, OpenFeatureChooser
@@ -34,6 +35,7 @@ from .router import FALLBACK_ON, Router, router_children
 from .shadow import Comparison, Shadow, ShadowOptions
 from .statistics import ArmStatistics
 from .telemetry import OpenTelemetry
+from .typed_programs import TypedProgram, typed_program
 
 __all__ = [
     "AHEAD",
@@ -63,6 +65,7 @@ __all__ = [
     "FlagFile",
     "FlagStore",
     "Flags",
+    "Handle",
     "Journal",
     "JournalUnreadable",
     "Ledger",
@@ -86,6 +89,10 @@ __all__ = [
     "ShadowOptions",
     "ShadowReport",
     "StreamBroken",
+    "TypedAnswer",
+    "TypedHandle",
+    "TypedProgram",
+    "TypedStream",
     "UnknownField",
     "UnknownProgram",
     "Verdict",
@@ -99,4 +106,5 @@ __all__ = [
     "place",
     "router_children",
     "shadow_report",
+    "typed_program",
 ]

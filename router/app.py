@@ -21,7 +21,7 @@ import weakref
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from types import TracebackType
-from typing import Final, Self, final
+from typing import Any, ParamSpec, Self, TypeVar, final, overload
 
 from ..engine.lm.local import LocalModelSpec
 from ..legacy import LegacyPool, LMSettings, PoolOptions
@@ -33,6 +33,7 @@ from .app_tree import POOL, TASKS, AppTree
 from .door import ROOT, Door
 from .errors import AppClosed, BadProgram, UnknownField, UnknownProgram
 from .flags import Flags, FlagStore
+from .handles import TIMEOUT, Handle, TypedHandle
 from .ledger import Book, Ledger
 from .open_feature import Chooser
 from .programs import ProgramSpec, outputs_of
@@ -41,9 +42,10 @@ from .rollback import RollbackPolicy
 from .shadow import ShadowOptions
 from .telemetry import OpenTelemetry
 from .telemetry_metrics import register
+from .typed_programs import TypedProgram
 
-TIMEOUT: Final = 60.0
-"""Seconds that a request gets unless the call says otherwise."""
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _nothing = nullcontext[None]
 
@@ -57,7 +59,7 @@ class Dspex:
 
     def __init__(
         self,
-        programs: Iterable[ProgramSpec],
+        programs: Iterable[ProgramSpec | TypedProgram[..., Any]],
         *,
         lm: LMSettings | None = None,
         local: LocalModelSpec | None = None,
@@ -137,8 +139,8 @@ class Dspex:
         register(telemetry, counted, door, processes=self._tree.processes(), pool=POOL)
 
     @staticmethod
-    def _unique(programs: Iterable[ProgramSpec]) -> list[ProgramSpec]:
-        listed = list(programs)
+    def _unique(programs: Iterable[ProgramSpec | TypedProgram[..., Any]]) -> list[ProgramSpec]:
+        listed = [program.spec if isinstance(program, TypedProgram) else program for program in programs]
         if not listed:
             raise BadProgram("", "an app needs at least one program")
         names = [spec.name for spec in listed]
@@ -327,6 +329,18 @@ class Dspex:
                 if isinstance(result.value, Exception):
                     raise result.value
                 yield result.value
+
+    @overload
+    def program(self, program: str, /) -> Handle: ...
+    @overload
+    def program(self, program: TypedProgram[P, T], /) -> TypedHandle[P, T]: ...
+    def program(self, program: str | TypedProgram[P, T], /) -> Handle | TypedHandle[P, T]:
+        """One of the programs, to ask it without its name; typed, if it was given with types. Raises UnknownProgram."""
+        name = program if isinstance(program, str) else program.spec.name
+        spec = self._programs.get(name)
+        if spec is None or not (isinstance(program, str) or program.spec is spec):
+            raise UnknownProgram(name, self._programs)
+        return Handle(self, name) if isinstance(program, str) else TypedHandle(self, program)
 
     # --- looking ------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ What it answers follows from what it is asked, so that a reply given to the wron
     "status 503"     -> that HTTP status
     "mumble ..."     -> a text in which no adapter finds a field
 
-With `"stream": true` in the request the same text comes as server-sent events, a few characters each; a question that
+With `"stream": true` in the request the same text comes as server-sent events, word by word; a question that
 begins with "pause" stops in the middle of them until `release` is set, and `arrived` says so.
 
 A test that wants other answers sets `says`, a function of the request's body that gives a text, or an HTTP status.
@@ -110,7 +110,7 @@ class OpenAIServer:
         request.send_header("content-type", "text/event-stream")
         request.end_headers()  # HTTP/1.0: the end of the connection is the end of the answer
         text = payload["choices"][0]["message"]["content"]
-        pieces = [text[at : at + 7] for at in range(0, len(text), 7)]
+        pieces = re.findall(r"\s*\S+|\s+$", text)
 
         def send(**more: Any) -> None:
             head = {"id": payload["id"], "object": "chat.completion.chunk", "created": 1, "model": payload["model"]}
@@ -137,4 +137,6 @@ def _value(field: str, question: str) -> str:
         return '{"1": "one", "2": "two"}'
     if field == "place":
         return '{"city": "Paris", "when": "2026-11-22", "tags": ["a", "b"]}'
+    if field == "mood":
+        return "good"
     return f"{field} to {question}"
