@@ -151,15 +151,27 @@ async def test_one_trace_on_either_engine_from_the_caller_to_the_model(place: Pl
         assert span.status.status_code is StatusCode.UNSET
 
 
-async def test_streams_are_traced_as_calls_are(place: Place) -> None:
+@pytest.mark.parametrize("listen", [(), ("answer",)])
+async def test_streams_are_traced_as_calls_are(place: Place, listen: tuple[str, ...]) -> None:
     recorded = place.recorded
     for engine in ("native", "legacy"):
-        async with caller(recorded), place.app.stream("qa", question="Why?", engine=engine, listen=()) as stream:
-            async for _ in stream:
-                pass
-    below = "caller > route qa > invoke_agent qa"
-    assert recorded.tree().count(f"{below} > module ChainOfThought > module Predict > chat tiny") == 2
+        async with caller(recorded), place.app.stream("qa", question="Why?", engine=engine, listen=listen) as stream:
+            assert len([item async for item in stream]) > len(listen)
+    assert recorded.tree().count(f"caller > route qa > invoke_agent qa > {CALLS[-1]}") == 2
     assert len(recorded.trace_ids()) == 2
+    for chat in recorded.named("chat tiny"):
+        assert (chat.attributes or {})["gen_ai.response.finish_reasons"] == ("stop",)
+        assert (chat.attributes or {})["gen_ai.usage.output_tokens"] == 5
+
+
+async def test_a_program_in_hand_is_traced_as_the_app_s_calls_are(place: Place) -> None:
+    recorded = place.recorded
+    program = place.app.program("qa")
+    async with caller(recorded):
+        await program.call(question="Why?", engine="native")
+        assert [item async for item in program.stream(question="Why?", engine="native")]
+        assert len([answer async for answer in program.map([{"question": "Why?"}])]) == 1
+    assert recorded.tree().count(f"caller > route qa > invoke_agent qa > {CALLS[-1]}") == 3
 
 
 @pytest.mark.parametrize("engine", ["native", "legacy"])
