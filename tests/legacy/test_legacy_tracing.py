@@ -12,7 +12,17 @@ from typing import Any
 
 import anyio
 import pytest
-from dspex.legacy import ImportedProgram, LegacyPool, LMCall, LMSettings, SignatureProgram, SpanBegan, SpanEnded
+from dspex.legacy import (
+    ImportedProgram,
+    LegacyPool,
+    LMCall,
+    LMSettings,
+    ProtocolError,
+    SignatureProgram,
+    SpanBegan,
+    SpanEnded,
+)
+from dspex.legacy.tracing import tell
 from legacy_pools import PROGRAMS, OpenPool, Pool, arrived
 from openai_server import OpenAIServer
 
@@ -190,3 +200,37 @@ async def test_a_worker_that_dies_leaves_word_of_where_it_was(
         assert tracer.lefts == [("WorkerCrashed", 0), (None, 0)]
     assert [span.name for span in tracer.begun()] == ["ChainOfThought", "Predict", "openai/tiny"] * 2
     assert set(tracer.over()) == {1, 2, 3}
+
+
+GOOD = {"op": "span", "span": 1, "parent": None, "at": 1, "kind": "module", "name": "m", "facts": {}}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"span": 0},
+        {"span": 257},
+        {"span": "1"},
+        {"at": "now"},
+        {"parent": "x"},
+        {"kind": "fish"},
+        {"op": "span_end", "span": None},
+    ],
+)
+def test_a_frame_that_tells_of_no_call_breaks_the_protocol(wrong: dict[str, Any]) -> None:
+    tracer = Tracer()
+    with pytest.raises(ProtocolError):
+        tell(tracer, {**GOOD, **wrong}, worker="w")
+    assert tracer.told == []
+
+
+def test_what_a_worker_tells_is_bounded_and_plain() -> None:
+    tracer = Tracer()
+    facts = {"long": "x" * 5000, "list": list(range(1000)), "nested": {"a": 1}, **{f"f{n}": n for n in range(100)}}
+    tell(tracer, {**GOOD, "name": "n" * 5000, "facts": facts}, worker="w")
+    tell(tracer, {**GOOD, "op": "span_end", "error": "E" * 5000, "facts": 7}, worker="w")
+    (begun,), (over,) = tracer.begun(), tracer.over().values()
+    assert len(begun.name) == len(str(begun.facts["long"])) == len(str(over.error)) == 200
+    assert len(begun.facts) <= 32
+    assert len(list(begun.facts["list"])) == 32  # type: ignore[call-overload]
+    assert "nested" not in begun.facts
