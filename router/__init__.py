@@ -4,6 +4,7 @@ from .answer_stream import AnswerStream
 from .app import Dspex
 from .app_statistics import AppStatistics
 from .arms import Arm, LegacyArm, NativeArm
+from .book import Book
 from .comparison import BadMetric, Metric, Scores, fields_equal
 from .decision import Decision, decide
 from .delivery import AHEAD, FieldChunk
@@ -23,7 +24,7 @@ from .flag_sources import FlagFile, flags_from_environment, flags_from_file, fla
 from .flags import FlagChange, Flags, FlagStore, Mode
 from .handles import Handle, TypedAnswer, TypedHandle, TypedStream
 from .journal import Journal, JournalUnreadable, ShadowReport, shadow_report
-from .ledger import Book, Ledger
+from .ledger import Ledger
 from .open_feature import Chooser, OpenFeatureChooser
 from .outcomes import Observer, Outcome
 from .programs import ProgramSpec

@@ -30,11 +30,12 @@ from ..supervisors import Child, Node, Supervisor, TaskSupervisor, tree
 from .answer_stream import AnswerStream
 from .app_statistics import AppStatistics
 from .app_tree import POOL, TASKS, AppTree
+from .book import Book
 from .door import ROOT, Door
 from .errors import AppClosed, BadProgram, UnknownField, UnknownProgram
 from .flags import Flags, FlagStore
 from .handles import TIMEOUT, Handle, TypedHandle
-from .ledger import Book, Ledger
+from .ledger import Ledger
 from .open_feature import Chooser
 from .programs import ProgramSpec, outputs_of
 from .request import Answer, Engine

@@ -18,9 +18,9 @@ from ..engine.lm.local import LocalModel, LocalModelSpec
 from ..legacy import LegacyPool, LMSettings, PoolOptions, legacy_pool_spec, worker_names
 from ..runtime import Runtime
 from ..supervisors import Child, Supervisor, TaskSupervisor
+from .book import Book
 from .flags import FlagStore
 from .host_lm import HostLM, answer
-from .ledger import Book
 from .open_feature import Chooser
 from .programs import ProgramSpec
 from .request import RoutedProgram

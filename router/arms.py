@@ -15,6 +15,7 @@ from ..engine import Prediction
 from ..engine.actors import ProgramActor
 from ..legacy import LegacyPool, LegacyResult
 from ..runtime import Actor, NamedRef, Ref, Reply
+from .book import Book
 from .outcomes import Observer, Outcome
 from .request import Answer, Engine, Request, Route
 
@@ -27,9 +28,14 @@ class Arm(Actor):
 
     engine: Engine
 
-    def __init__(self, fallback_on: tuple[type[Exception], ...] = (), *, observer: str | None = None) -> None:
+    def __init__(
+        self, fallback_on: tuple[type[Exception], ...] = (), *, observer: str | None = None, book: Book | None = None
+    ) -> None:
         self._fallback_on = fallback_on
         self._observer = observer
+        self._book = book
+        """Where outcomes are counted at once; the observer is told only of those it must act on. A message and a wake-up
+        for each cost 15 us, a third of all that the router costs."""
         self._served = 0
         self._failed = 0
         self._open = 0
@@ -91,26 +97,28 @@ class Arm(Actor):
         return cast(Answer, None)  # `serve` answers
 
     def _tell(self, request: Request, began: float, error: str | None, answer: Answer | None) -> None:
-        if self._observer is None:
-            return
-        observer = self.rt.whereis(self._observer)
-        if observer is None:
+        if self._observer is None and self._book is None:
             return
         compared = request.shadow is not None
         # A reader who takes his time is not the engine's slowness.
         stalled = request.delivery.stalled_s if request.delivery is not None else 0.0
-        observer.cast(
-            Observer.observe,
-            Outcome(
-                request.program.name,
-                self.engine,
-                self.rt.now() - began - stalled,
-                error,
-                request.for_comparison,
-                request if compared else None,
-                answer if compared else None,
-            ),
+        outcome = Outcome(
+            request.program.name,
+            self.engine,
+            self.rt.now() - began - stalled,
+            error,
+            request.for_comparison,
+            request if compared else None,
+            answer if compared else None,
+            counted=self._book is not None,
         )
+        if self._book is not None:
+            self._book.count(outcome)
+            if not compared and self._book.rollback is None:
+                return
+        observer = self.rt.whereis(self._observer) if self._observer is not None else None
+        if observer is not None:
+            observer.cast(Observer.observe, outcome)
 
     def begin(self, request: Request, reply: Reply, then: Then) -> None:
         """Have the engine asked. ``then`` is called with what it gave or raised, unless the caller has gone by then.
@@ -149,13 +157,13 @@ class NativeArm(Arm):
     def begin(self, request: Request, reply: Reply, then: Then) -> None:
         """See ``Arm.begin``."""
         actor: NamedRef[ProgramActor] = self.rt.ref(request.program.native or "")
-        delivery, run, asked = request.delivery, ProgramActor.run, (dict(request.inputs),)
-        if delivery is not None:
-            run, asked = ProgramActor.stream, (*asked, delivery.fields, delivery.put)
-        if request.attempt is None:
-            reply.delegate(actor.resolved(), run, *asked, then=then)
+        delivery = request.delivery
+        more: dict[str, object] = {} if request.attempt is None else {"around": request.attempt.around()}
+        if delivery is None:
+            reply.delegate(actor.resolved(), ProgramActor.run, request.inputs, then=then, **more)
         else:
-            reply.delegate(actor.resolved(), run, *asked, around=request.attempt.around(), then=then)
+            taken = delivery.fields, delivery.put
+            reply.delegate(actor.resolved(), ProgramActor.stream, request.inputs, *taken, then=then, **more)
 
     def answer_of(self, request: Request, value: Prediction) -> Answer:
         """See ``Arm.answer_of``."""

@@ -194,11 +194,10 @@ def _import(
     tray.__path__ = []
     for wanted in fromlist:
         below = f"{target}.{wanted}"
-        if wanted not in vars(module) or isinstance(vars(module)[wanted], types.ModuleType):
-            if _spec(below) is not None:
-                setattr(tray, wanted, importlib.import_module(copied + below if _copied(below, near) else below))
-                continue
-        if hasattr(module, wanted):
+        own = vars(module).get(wanted, module)
+        if isinstance(own, types.ModuleType) and _spec(below) is not None:
+            setattr(tray, wanted, importlib.import_module(copied + below if _copied(below, near) else below))
+        elif hasattr(module, wanted):
             setattr(tray, wanted, getattr(module, wanted))
     return tray
 

@@ -28,6 +28,8 @@ class Outcome:
     """Given when it is to be asked of the other engine as well."""
     answer: Answer | None = field(default=None, repr=False)
     """The answer, where ``request`` is given."""
+    counted: bool = False
+    """True: it stands in the book already."""
 
 
 class Observer(Actor):

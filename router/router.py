@@ -18,12 +18,13 @@ from ..engine.errors import AdapterParseError, LMUnsupportedFeatureError
 from ..runtime import NamedRef, Refuse, Reply
 from ..supervisors import Child
 from .arms import Arm, Fallback, LegacyArm, NativeArm
+from .book import Book
 from .decision import decide
 from .delivery import Delivery
 from .errors import ArmDown, EngineMissing, UnknownProgram
 from .flags import FlagChange, FlagStore
 from .journal import Journal
-from .ledger import Book, Ledger
+from .ledger import Ledger
 from .open_feature import Chooser
 from .request import Answer, Attempt, Engine, Request, RoutedProgram
 from .rollback import RollbackPolicy
@@ -179,8 +180,8 @@ def router_children(
         *children,
         Child("ledger", lambda book=book: _ledger(book, flags, kept=journal is not None), name="ledger"),
         Child("shadow", lambda: _shadow(options), name="shadow"),
-        Child("native", lambda: NativeArm(fallback_on, observer="ledger"), name="native"),
-        Child("legacy-arm", lambda: LegacyArm(observer="ledger"), name="legacy-arm"),
+        Child("native", lambda: NativeArm(fallback_on, observer="ledger", book=book), name="native"),
+        Child("legacy-arm", lambda: LegacyArm(observer="ledger", book=book), name="legacy-arm"),
         Child("router", lambda: Router(listed, flags, chooser=chooser), name="router"),
     ]
 

@@ -87,7 +87,7 @@ def test_threads_that_ask_at_once_get_one_copy_each_module_run_once() -> None:
         ("shopfront.answers:number", "is a int: name a program"),
         ("shopfront.answers:late", "gave a tuple"),
         ("shopfront.answers:breaks", "LookupError: no shop today"),
-        ("shopfront.wants_more:build", "ColBERTv2"),
+        ("shopfront.wants_more:build", "there is no litellm"),
         ("shopfront.answers", "write 'package.module:name'"),
     ],
 )

@@ -1,4 +1,5 @@
 """A program of a team that uses dspy."""
+# ruff: noqa: F401, I001
 
 from __future__ import annotations
 

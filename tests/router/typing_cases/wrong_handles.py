@@ -27,7 +27,7 @@ async def ask() -> None:
     handle.stream(text="a")  # refused
     answer = await handle.call("a")
     answer.output["temper"]  # refused
-    answer.output.mood  # refused
+    print(answer.output.mood)  # refused
     number: int = answer.output["mood"]  # refused
     app.program(7)  # refused
     Dspex(["mood"])  # refused
