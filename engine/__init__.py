@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from .optimizers import BootstrapFewShotWithRandomSearch as BootstrapRS
     from .parallel import Parallel
     from .predict import Predict
+    from .retrieval import Embeddings, EmbeddingsWithScores, Retrieve
     from .sandbox import (
         CodeExecutionError,
         CodeInterpreter,
@@ -164,6 +165,8 @@ __all__ = [
     "Document",
     "DummyLM",
     "Embedder",
+    "Embeddings",
+    "EmbeddingsWithScores",
     "EngineError",
     "Ensemble",
     "Evaluate",
@@ -220,6 +223,7 @@ __all__ = [
     "ReActV2",
     "Reasoning",
     "Refine",
+    "Retrieve",
     "SandboxLimits",
     "SandboxSerializable",
     "SandboxUnavailableError",

@@ -96,7 +96,9 @@ PATHS: dict[str, tuple[str, ...]] = {
     "primitives.python_interpreter": ("sandbox",),
     "primitives.repl_types": ("sandbox.repl",),
     "primitives.sandbox_serializable": ("sandbox.serializable",),
-    "retrievers": (),
+    "retrievers": ("retrieval",),
+    "retrievers.embeddings": ("retrieval",),
+    "retrievers.retrieve": ("retrieval",),
     "signatures": ("signatures",),
     "signatures.field": ("signatures.fields", "signatures"),
     "signatures.signature": ("signatures.signature", "signatures"),
@@ -139,7 +141,8 @@ _OTHER_NAMES = {
 }
 
 _OPTIMIZERS = "such optimizers are not part of the native engine yet"
-_RETRIEVAL = "retrieval is not part of the native engine yet"
+_COLBERT = "it is the client of one kind of server; a function that asks it, given to configure(rm=...), does the same"
+_DATASETS = "they are downloaded from hosts of others; build Examples from your own files"
 _EXPERIMENTAL = "it is experimental in dspy"
 _LITELLM = "the engine calls providers through their own SDKs; there is no litellm"
 
@@ -161,7 +164,8 @@ NOT_OFFERED: dict[str, str] = {
         ),
         _OPTIMIZERS,
     ),
-    **dict.fromkeys(("ColBERTv2", "Embeddings", "EmbeddingsWithScores", "Retrieve", "datasets"), _RETRIEVAL),
+    "ColBERTv2": _COLBERT,
+    "datasets": _DATASETS,
     **dict.fromkeys(("Flex",), _EXPERIMENTAL),
     **dict.fromkeys(("enable_litellm_logging", "disable_litellm_logging"), _LITELLM),
 }

@@ -95,6 +95,7 @@ HOMES: dict[str, str] = {
         ),
         "optimizers",
     ),
+    **dict.fromkeys(("Embeddings", "EmbeddingsWithScores", "Retrieve"), "retrieval"),
     "Parallel": "parallel",
     "Predict": "predict",
     **dict.fromkeys(

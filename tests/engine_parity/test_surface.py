@@ -34,6 +34,7 @@ _OTHER_PARAMETERS: dict[tuple[str, str], str] = {
     ("BaseModule", "__init__"): "nothing to initialise, so there is none",
     ("CodeAct", "aforward"): "the interpreter of one call can be given",
     ("ContextWindowExceededError", "__init__"): "the message may also be positional, as in the other errors",
+    ("Retrieve", "dump_state"): "it takes json_mode; without, a program that holds one cannot be saved, as in dspy",
     ("Signature", "__init__"): "records are made by the signature's model, whose __init__ is pydantic's",
 }
 """Where the engine's parameters are not dspy's, and why."""
