@@ -3,8 +3,8 @@
 They follow the semantic conventions for generative AI as of 1.41, which are marked as in development: when a name
 changes there, this is the file to change. What the conventions have no word for begins with `dspex.`.
 
-Values are counts, names and options. Prompts, answers, arguments and results are written by `CONTENT` names only, which
-are used when the user asks for it (`OpenTelemetry(capture_content=True)`).
+Values are counts, names and options. Prompts, answers, arguments and results have names of their own, below, which are used
+only when the user asks for it (`OpenTelemetry(capture_content=True)`).
 """
 
 from __future__ import annotations
@@ -13,22 +13,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
-
-__all__ = [
-    "AGENT_NAME",
-    "ERROR_TYPE",
-    "OPERATION",
-    "Attributes",
-    "answer_attributes",
-    "arguments_attribute",
-    "input_attribute",
-    "metric_attributes",
-    "output_attribute",
-    "request_attributes",
-    "result_attribute",
-    "tool_attributes",
-    "usage_of",
-]
 
 Attributes = dict[str, Any]
 """A span's attributes: str, bool, int, float, and lists of one of these."""

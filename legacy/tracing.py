@@ -5,7 +5,7 @@
         def began(self, span): print(span.kind, span.name)
         ...
 
-    await pool.call(LegacyPool.run, "qa", {"question": "Why?"}, trace=Print())
+    await pool.call(LegacyPool.run, "qa", {"question": "Why?"}, tracer=Print())
 
 A worker sends two small frames a call: `span` when it begins, `span_end` when it is over; with the worker's clock, names,
 options and counts, and no content. It sends them only for requests that are traced, at most `SPANS` calls of each, and
