@@ -41,7 +41,13 @@ class ProgramActor(Actor):
     trap_exit = True
 
     def __init__(
-        self, program: Module, *, concurrency: int = 8, lm: BaseLM | None = None, keep_history: bool = False
+        self,
+        program: Module,
+        *,
+        concurrency: int = 8,
+        lm: BaseLM | None = None,
+        keep_history: bool = False,
+        track_usage: bool = False,
     ) -> None:
         """Describe the actor.
 
@@ -52,6 +58,7 @@ class ProgramActor(Actor):
                 connections when it stops. An LM that several share is given by `program.set_lm` or `configure`.
             keep_history: keep prompts and answers in `lm.history`, `program.history` and `settings.trace`, as a
                 program outside an actor does. Off, because a service runs for long and its prompts are its users'.
+            track_usage: count the tokens of each request, for `prediction.get_lm_usage()`.
 
         Raises:
             ValueError: `concurrency` is less than 1.
@@ -66,6 +73,8 @@ class ProgramActor(Actor):
         self._settings: dict[str, Any] = {} if lm is None else {"lm": lm}
         if not keep_history:
             self._settings.update(disable_history=True, trace=None)
+        if track_usage:
+            self._settings.update(track_usage=True)
         self._in_flight: set[anyio.CancelScope] = set()
         self._ending: anyio.Event | None = None
 

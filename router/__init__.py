@@ -17,19 +17,28 @@ from .errors import (
     EngineMissing,
     RouterError,
     StreamBroken,
+    UnknownFeature,
     UnknownField,
     UnknownProgram,
+    UnreadableProgram,
 )
-from .flag_sources import FlagFile, flags_from_environment, flags_from_file, flags_from_mapping
+from .explain import explain
+from .explanation import Explanation, FeatureUse
+from .feature import Feature, Status
+from .features import FEATURES, feature, matrix
+from .flag_journal import FlagJournal, RecordedChange, flag_history
+from .flag_sources import FlagFile, flags_from_environment, flags_from_file, flags_from_mapping, read_environment
 from .flags import FlagChange, Flags, FlagStore, Mode
 from .handles import Handle, TypedAnswer, TypedHandle, TypedStream
 from .journal import Journal, JournalUnreadable, ShadowReport, shadow_report
+from .judge import judged_by
 from .ledger import Ledger
-from .open_feature import Chooser, OpenFeatureChooser
+from .open_feature import Chooser, OpenFeatureChooser, OpenFeatureFlags
 from .outcomes import Observer, Outcome
 from .programs import ProgramSpec
 from .prometheus import AppCollector
 from .request import Answer, Attempt, Engine, Request, Route, RoutedProgram
+from .requirement import Chosen, Measured, Requirement, meet
 from .rollback import RollbackPolicy, Verdict, Watch
 from .rollout import is_native, place
 from .router import FALLBACK_ON, Router, router_children
@@ -41,6 +50,7 @@ from .typed_programs import TypedProgram, typed_program
 __all__ = [
     "AHEAD",
     "FALLBACK_ON",
+    "FEATURES",
     "Answer",
     "AnswerStream",
     "AppClosed",
@@ -56,14 +66,19 @@ __all__ = [
     "BadProgram",
     "Book",
     "Chooser",
+    "Chosen",
     "Comparison",
     "Decision",
     "Dspex",
     "Engine",
     "EngineMissing",
+    "Explanation",
+    "Feature",
+    "FeatureUse",
     "FieldChunk",
     "FlagChange",
     "FlagFile",
+    "FlagJournal",
     "FlagStore",
     "Flags",
     "Handle",
@@ -71,15 +86,19 @@ __all__ = [
     "JournalUnreadable",
     "Ledger",
     "LegacyArm",
+    "Measured",
     "Metric",
     "Mode",
     "NativeArm",
     "Observer",
     "OpenFeatureChooser",
+    "OpenFeatureFlags",
     "OpenTelemetry",
     "Outcome",
     "ProgramSpec",
+    "RecordedChange",
     "Request",
+    "Requirement",
     "RollbackPolicy",
     "Route",
     "RoutedProgram",
@@ -89,22 +108,32 @@ __all__ = [
     "Shadow",
     "ShadowOptions",
     "ShadowReport",
+    "Status",
     "StreamBroken",
     "TypedAnswer",
     "TypedHandle",
     "TypedProgram",
     "TypedStream",
+    "UnknownFeature",
     "UnknownField",
     "UnknownProgram",
+    "UnreadableProgram",
     "Verdict",
     "Watch",
     "decide",
+    "explain",
+    "feature",
     "fields_equal",
+    "flag_history",
     "flags_from_environment",
     "flags_from_file",
     "flags_from_mapping",
     "is_native",
+    "judged_by",
+    "matrix",
+    "meet",
     "place",
+    "read_environment",
     "router_children",
     "shadow_report",
     "typed_program",

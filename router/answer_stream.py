@@ -22,6 +22,7 @@ from .delivery import Delivery, FieldChunk
 from .door import Door, Pending
 from .errors import RouterError, StreamBroken
 from .request import Answer, Engine
+from .requirement import Requirement
 from .telemetry import RequestTrace
 
 
@@ -43,6 +44,7 @@ class AnswerStream:
         within: float | None,
         key: str | None,
         engine: Engine | None,
+        require: Requirement | str | None = None,
     ) -> None:
         self._inside = False
         self._pending: Pending | None = None
@@ -52,6 +54,7 @@ class AnswerStream:
         self._within = within
         self._key = key
         self._engine: Engine | None = engine
+        self._require = require
         self._delivery = Delivery(fields, door.rt.now)
         self._begun = False
         self._reading = False
@@ -88,7 +91,8 @@ class AnswerStream:
             self._door.enter()
             self._begun = self._inside = True
             rt = self._door.rt
-            self._deadline = None if self._within is None else rt.now() + self._within
+            self._asked_at = rt.now()
+            self._deadline = None if self._within is None else self._asked_at + self._within
             self._pending = await self._asked()
         delivery = self._delivery
         while True:
@@ -116,9 +120,9 @@ class AnswerStream:
 
     async def _asked(self) -> Pending:
         router = self._door.router() or await self._door.next_router(self._deadline)
-        return Pending(
-            router, self._deadline, self._program, self._inputs, self._key, self._engine, self._delivery, self._trace
-        )
+        chosen = {"key": self._key, "engine": self._engine, "require": self._require}
+        options = {**chosen, "asked_at": self._asked_at, "trace": self._trace}
+        return Pending(router, self._deadline, self._program, self._inputs, options, self._delivery)
 
     @property
     def answer(self) -> Answer:

@@ -23,22 +23,26 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, final, overload
 
+from ..engine import Price
 from ..engine.lm.local import LocalModelSpec
 from ..legacy import LegacyPool, LMSettings, PoolOptions
 from ..runtime import ActorExit, Exited, NamedRef, Runtime, current_runtime, open_runtime
 from ..supervisors import Child, Node, Supervisor, TaskSupervisor, tree
 from .answer_stream import AnswerStream
 from .app_statistics import AppStatistics
-from .app_tree import POOL, TASKS, AppTree
+from .app_tree import POOL, TASKS, AppTree, routed
 from .book import Book
 from .door import ROOT, Door
 from .errors import AppClosed, BadProgram, UnknownField, UnknownProgram
+from .explain import explain_next
+from .explanation import Explanation
 from .flags import Flags, FlagStore
 from .handles import TIMEOUT, Handle, TypedHandle
 from .ledger import Ledger
 from .open_feature import Chooser
 from .programs import ProgramSpec, outputs_of
 from .request import Answer, Engine
+from .requirement import Requirement
 from .rollback import RollbackPolicy
 from .shadow import ShadowOptions
 from .telemetry import OpenTelemetry
@@ -73,6 +77,7 @@ class Dspex:
         journal: str | os.PathLike[str] | None = None,
         rollback: RollbackPolicy | None = None,
         telemetry: OpenTelemetry | None = None,
+        prices: Mapping[str, Price] | None = None,
         beside: Iterable[Child] = (),
         intensity: int = 3,
         period: float = 5.0,
@@ -89,6 +94,8 @@ class Dspex:
                 connections are shared with the native side.
             telemetry: spans of requests, programs, models and tools, on either engine, and metrics; None: nothing is
                 traced, and nothing is paid for it.
+            prices: what the models cost, by the name that they are given in ``lm``: requests can then be routed by
+                cost, and `stats` tells it. Tokens are counted natively only if this is given.
             beside: children of your own, started before everything else: a ``FlagFile``, for example.
             intensity: restarts in ``period`` seconds that the tree bears before it gives up; a worker process that dies
                 is the pool's affair and does not count.
@@ -114,6 +121,7 @@ class Dspex:
             chooser=chooser,
             shadow=shadow,
             journal=journal,
+            prices=prices,
             beside=tuple(beside),
             intensity=intensity,
             period=period,
@@ -244,19 +252,21 @@ class Dspex:
         within: float | None = TIMEOUT,
         key: str | None = None,
         engine: Engine | None = None,
+        require: Requirement | str | None = None,
         **fields: object,
     ) -> Answer:
         """Ask a program; its inputs are ``fields``, or a mapping (for inputs called as an option is), or both.
 
         ``within`` is in seconds, end to end: waiting, running, falling back. ``key`` makes a rollout stick. ``engine``
-        sends this one request there, whatever the flags say.
+        sends this one request there, whatever the flags say. ``require`` bounds its latency or cost, as in "p95<2s", and
+        so may choose the engine (see ``Requirement``).
 
         A router that dies before it has handed the request on has run nothing of it: the request is given to its
         successor, within the same time. Everything else that goes wrong is raised: UnknownProgram, EngineMissing,
         ArmDown, CallTimeout, and what the engines raise. Cancelled: the work is cancelled where it is done.
         """
         asked = {**(inputs or {}), **fields}
-        return await self._open.call(program, asked, within=within, key=key, engine=engine)
+        return await self._open.call(program, asked, within=within, key=key, engine=engine, require=require)
 
     def stream(
         self,
@@ -268,6 +278,7 @@ class Dspex:
         within: float | None = TIMEOUT,
         key: str | None = None,
         engine: Engine | None = None,
+        require: Requirement | str | None = None,
         **fields: object,
     ) -> AnswerStream:
         """Ask a program and read its answer while it is written: ``FieldChunk`` pieces, and last the ``Answer``.
@@ -283,7 +294,9 @@ class Dspex:
         door = self._open
         listened = self._listened(program, listen)
         asked = {**(inputs or {}), **fields}
-        return AnswerStream(door, program, asked, listened, within=within, key=key, engine=engine)
+        return AnswerStream(
+            door, program, asked, listened, within=within, key=key, engine=engine, require=require
+        )
 
     def _listened(self, program: str, listen: str | Iterable[str] | None) -> tuple[str, ...]:
         spec = self._programs.get(program)
@@ -360,6 +373,29 @@ class Dspex:
         """What runs now; prints as a tree."""
         root = self.runtime.whereis(ROOT)
         return tree(root if root is not None else self.runtime)
+
+    def explain(
+        self, program: str, *, key: str | None = None, require: Requirement | str | None = None
+    ) -> Explanation:
+        """What of a program runs where and why, and what the flags of now would do with its next request.
+
+        ``key``, ``require``: of that request; without a key, a rollout's share is drawn. Nothing is sent or run. Works
+        also while the app is not running.
+
+        Raises UnknownProgram.
+        """
+        spec = self._programs.get(program)
+        if spec is None:
+            raise UnknownProgram(program, self._programs)
+        return explain_next(
+            spec,
+            routed(spec),
+            self.flags.current,
+            key=key,
+            chooser=self._tree.chooser,
+            require=None if require is None else Requirement.parse(require),
+            measured=self._book.measured,
+        )
 
     def counted(self) -> AppStatistics:
         """As ``stats``, but what has been counted by now, without asking an actor; for who cannot wait."""

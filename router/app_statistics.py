@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from .request import Engine
 from .statistics import ArmStatistics
@@ -22,6 +22,16 @@ class AppStatistics:
     def requests(self) -> int:
         """All requests that somebody waited for, on either engine."""
         return sum(arm.requests - arm.shadowed for arms in self.programs.values() for arm in arms.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "requests": self.requests,
+            "native_share": self.native_share,
+            "programs": {
+                name: {engine: arm.to_dict() for engine, arm in arms.items()} for name, arms in self.programs.items()
+            },
+        }
 
     @property
     def native_share(self) -> float | None:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, final
 
-from ..engine import LM
+from ..engine import LM, Price
 from ..engine.actors import ProgramActor
 from ..engine.lm.local import LocalModel, LocalModelSpec
 from ..legacy import LegacyPool, LMSettings, PoolOptions, legacy_pool_spec, worker_names
 from ..runtime import Runtime
 from ..supervisors import Child, Supervisor, TaskSupervisor
 from .book import Book
+from .explain import FeaturesOf
 from .flags import FlagStore
 from .host_lm import HostLM, answer
 from .open_feature import Chooser
@@ -50,6 +51,7 @@ class AppTree:
     chooser: Chooser | None
     shadow: ShadowOptions | None
     journal: str | os.PathLike[str] | None
+    prices: Mapping[str, Price] | None
     beside: tuple[Child, ...]
     intensity: int
     period: float
@@ -68,6 +70,7 @@ class AppTree:
             shadow=self.shadow,
             journal=self.journal,
             book=self.book,
+            prices=self.prices,
         )
         children.append(Child("tasks", TaskSupervisor, type="supervisor", name=TASKS))
         return Supervisor(children, strategy="one_for_one", intensity=self.intensity, period=self.period)
@@ -116,7 +119,12 @@ class AppTree:
         name = native_name(spec.name)
         # One each: an actor that ends closes its connections, and must not close another's.
         lm = self._native_lm()
-        return Child(name, lambda: ProgramActor(make(), concurrency=spec.concurrency, lm=lm), name=name)
+        counted = self.prices is not None
+        return Child(
+            name,
+            lambda: ProgramActor(make(), concurrency=spec.concurrency, lm=lm, track_usage=counted),
+            name=name,
+        )
 
     def _native_lm(self) -> LM | None:
         lm = self.lm
@@ -132,6 +140,7 @@ def routed(spec: ProgramSpec) -> RoutedProgram:
         spec.name,
         native=native_name(spec.name) if spec.native is not None else None,
         legacy=POOL if spec.legacy is not None else None,
+        features=FeaturesOf(spec),
     )
 
 

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast, final
 
-from ..engine import Prediction
+from ..engine import Prediction, Price
 from ..engine.actors import ProgramActor
 from ..legacy import LegacyPool, LegacyResult
 from ..runtime import Actor, NamedRef, Ref, Reply
 from .book import Book
+from .cost import dollars
 from .outcomes import Observer, Outcome
 from .request import Answer, Engine, Request, Route
 
@@ -29,9 +30,15 @@ class Arm(Actor):
     engine: Engine
 
     def __init__(
-        self, fallback_on: tuple[type[Exception], ...] = (), *, observer: str | None = None, book: Book | None = None
+        self,
+        fallback_on: tuple[type[Exception], ...] = (),
+        *,
+        observer: str | None = None,
+        book: Book | None = None,
+        prices: Mapping[str, Price] | None = None,
     ) -> None:
         self._fallback_on = fallback_on
+        self._prices = prices
         self._observer = observer
         self._book = book
         """Where outcomes are counted at once; the observer is told only of those it must act on. A message and a wake-up
@@ -100,6 +107,8 @@ class Arm(Actor):
         if self._observer is None and self._book is None:
             return
         compared = request.shadow is not None
+        first = not request.for_comparison and not request.failed
+        asked_at = request.since if request.asked_at is None else request.asked_at
         # A reader who takes his time is not the engine's slowness.
         stalled = request.delivery.stalled_s if request.delivery is not None else 0.0
         outcome = Outcome(
@@ -108,6 +117,8 @@ class Arm(Actor):
             self.rt.now() - began - stalled,
             error,
             request.for_comparison,
+            began - asked_at if first else None,
+            answer.route.usd if answer is not None else None,
             request if compared else None,
             answer if compared else None,
             counted=self._book is not None,
@@ -173,6 +184,7 @@ class NativeArm(Arm):
             request.failed,
             self.rt.now() - request.since,
             first_chunk_s=_first_chunk_s(request),
+            usd=None if self._prices is None else dollars(value.get_lm_usage() or {}, self._prices),
         )
         return Answer(value, route)
 
@@ -204,6 +216,7 @@ class LegacyArm(Arm):
             worker=value.worker,
             incarnation=value.incarnation,
             worker_attempts=value.attempts,
+            usd=None if self._prices is None else dollars(value.usage, self._prices),
             first_chunk_s=_first_chunk_s(request),
         )
         return Answer(Prediction(**value.values), route)

@@ -7,6 +7,7 @@ from typing import final
 from .flags import Mode
 from .outcomes import Outcome
 from .request import Engine
+from .requirement import Measured
 from .rollback import RollbackPolicy, Watch
 from .statistics import ArmCounter, ArmStatistics
 
@@ -32,6 +33,11 @@ class Book:
     def count(self, outcome: Outcome) -> None:
         """Count one."""
         self.arm(outcome.program, outcome.engine).add(outcome)
+
+    def measured(self, program: str, engine: Engine, percentile: float) -> Measured:
+        """What is known of the last answers of one engine, for a ``Requirement``."""
+        counter = self.arms.get((program, engine))
+        return Measured(0) if counter is None else counter.measured(percentile)
 
     def statistics(self) -> dict[str, dict[Engine, ArmStatistics]]:
         """By program, then by engine."""

@@ -16,6 +16,7 @@ from ..runtime import ActorExit, CallTimeout, Ref, Runtime
 from .delivery import Delivery
 from .errors import AppClosed, AppDraining
 from .request import Answer, Engine
+from .requirement import Requirement
 from .router import Router
 from .telemetry import OpenTelemetry, RequestTrace
 
@@ -73,12 +74,15 @@ class Door:
         within: float | None,
         key: str | None,
         engine: Engine | None,
+        require: Requirement | str | None = None,
         trace: RequestTrace | None = None,
     ) -> Answer:
         """Ask, and wait for the answer. See ``Dspex.call``."""
         if trace is None and self.telemetry is not None:
             with RequestTrace(self.telemetry, program) as trace:
-                answer = await self.call(program, inputs, within=within, key=key, engine=engine, trace=trace)
+                answer = await self.call(
+                    program, inputs, within=within, key=key, engine=engine, require=require, trace=trace
+                )
                 trace.answered(answer.route.engine, fell_back=answer.route.fell_back)
                 return answer
         self.enter()
@@ -88,7 +92,7 @@ class Door:
             if router is not None:
                 try:
                     return await router.within(within).call(
-                        Router.run, program, inputs, key=key, engine=engine, trace=trace
+                        Router.run, program, inputs, key=key, engine=engine, require=require, asked_at=began, trace=trace
                     )
                 except ActorExit as error:
                     if error.who != router.label:
@@ -98,7 +102,7 @@ class Door:
                 router = await self.next_router(deadline)
                 try:
                     return await router.until(deadline).call(
-                        Router.run, program, inputs, key=key, engine=engine, trace=trace
+                        Router.run, program, inputs, key=key, engine=engine, require=require, asked_at=began, trace=trace
                     )
                 except ActorExit as error:
                     if error.who != router.label:
@@ -137,11 +141,10 @@ class Pending:
         deadline: float | None,
         program: str,
         inputs: Mapping[str, object],
-        key: str | None,
-        engine: Engine | None,
+        options: Mapping[str, object],
         delivery: Delivery,
-        trace: RequestTrace | None,
     ) -> None:
+        """``options``: the keywords of ``Router.run``."""
         process = router.process
         handler = router.handler(Router.run)
         kernel = process.kernel
@@ -150,7 +153,7 @@ class Pending:
         self._slot = slot = kernel.backend.slot()
         self._bucket = bucket = kernel.deadlines.until(deadline)
         bucket.slots[slot] = process
-        kwargs = {"key": key, "engine": engine, "delivery": delivery, "trace": trace}
+        kwargs = {**options, "delivery": delivery}
         if handler is None or not process.offer((handler, (program, inputs), kwargs, slot, bucket)):
             self.abandon()
         kernel.backend.on_done(slot, delivery.ring)

@@ -3,6 +3,8 @@
 RouterError
 ├── BadFlags             values that break a rule, all of them at once            (also a ValueError)
 ├── UnknownProgram       no program of that name is routed                        (also a LookupError)
+├── UnknownFeature       no feature, import path or program is called that        (also a LookupError)
+├── UnreadableProgram    the source of a program to explain cannot be read         (also a ValueError)
 ├── EngineMissing        the flags choose an engine that this program does not have
 ├── ArmDown              the actor of the chosen engine is not alive at the moment
 ├── BadProgram           a program that cannot be served, and why                 (also a ValueError)
@@ -35,6 +37,27 @@ class UnknownProgram(RouterError, LookupError):
 
     def __init__(self, program: str, known: Iterable[str]) -> None:
         super().__init__(f"no program is called {program!r}; there are: {', '.join(sorted(known)) or 'none'}")
+        self.program = program
+
+
+class UnknownFeature(RouterError, LookupError):
+    """Nothing in the feature registry has that name; ``near`` has those that are like it."""
+
+    def __init__(self, name: str, near: Sequence[str]) -> None:
+        meant = f"did you mean {', '.join(map(repr, near))}? " if near else ""
+        super().__init__(
+            f"{name!r} is no feature: {meant}A feature is called by its id in docs/feature-matrix.md, or as dspy calls it; "
+            'a program by its import path, as in "shop.programs:qa"'
+        )
+        self.name = name
+        self.near = tuple(near)
+
+
+class UnreadableProgram(RouterError, ValueError):
+    """The source of a program cannot be read, or does not define it."""
+
+    def __init__(self, program: str, why: str) -> None:
+        super().__init__(f"{program!r} cannot be explained: {why}")
         self.program = program
 
 

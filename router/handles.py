@@ -25,6 +25,7 @@ from ..engine import Prediction
 from .answer_stream import AnswerStream
 from .delivery import FieldChunk
 from .request import Answer, Engine, Route
+from .requirement import Requirement
 from .typed_programs import TypedProgram
 
 P = ParamSpec("P")
@@ -46,6 +47,7 @@ class Asks(Protocol):
         within: float | None = TIMEOUT,
         key: str | None = None,
         engine: Engine | None = None,
+        require: Requirement | str | None = None,
         **fields: object,
     ) -> Answer: ...
 
@@ -59,6 +61,7 @@ class Asks(Protocol):
         within: float | None = TIMEOUT,
         key: str | None = None,
         engine: Engine | None = None,
+        require: Requirement | str | None = None,
         **fields: object,
     ) -> AnswerStream: ...
 
@@ -90,10 +93,11 @@ class Handle:
         within: float | None = TIMEOUT,
         key: str | None = None,
         engine: Engine | None = None,
+        require: Requirement | str | None = None,
         **fields: object,
     ) -> Answer:
         """See ``Dspex.call``."""
-        return await self._app.call(self.name, inputs, within=within, key=key, engine=engine, **fields)
+        return await self._app.call(self.name, inputs, within=within, key=key, engine=engine, require=require, **fields)
 
     def stream(
         self,
@@ -104,10 +108,13 @@ class Handle:
         within: float | None = TIMEOUT,
         key: str | None = None,
         engine: Engine | None = None,
+        require: Requirement | str | None = None,
         **fields: object,
     ) -> AnswerStream:
         """See ``Dspex.stream``."""
-        return self._app.stream(self.name, inputs, listen=listen, within=within, key=key, engine=engine, **fields)
+        return self._app.stream(
+            self.name, inputs, listen=listen, within=within, key=key, engine=engine, require=require, **fields
+        )
 
     def map(
         self, inputs: Iterable[Mapping[str, object]], *, concurrency: int = 8, within: float | None = TIMEOUT
@@ -136,7 +143,7 @@ class TypedAnswer(Generic[T]):
 class TypedHandle(Generic[P, T]):
     """One program of an app, whose inputs and outputs a type checker knows."""
 
-    __slots__ = ("_app", "_engine", "_key", "_program", "_within")
+    __slots__ = ("_app", "_engine", "_key", "_program", "_require", "_within")
 
     def __init__(
         self,
@@ -146,12 +153,14 @@ class TypedHandle(Generic[P, T]):
         within: float | None = TIMEOUT,
         key: str | None = None,
         engine: Engine | None = None,
+        require: Requirement | str | None = None,
     ) -> None:
         self._app = app
         self._program = program
         self._within = within
         self._key = key
         self._engine: Engine | None = engine
+        self._require = require
 
     @property
     def name(self) -> str:
@@ -159,22 +168,31 @@ class TypedHandle(Generic[P, T]):
         return self._program.spec.name
 
     def options(
-        self, *, within: float | None = TIMEOUT, key: str | None = None, engine: Engine | None = None
+        self,
+        *,
+        within: float | None = TIMEOUT,
+        key: str | None = None,
+        engine: Engine | None = None,
+        require: Requirement | str | None = None,
     ) -> TypedHandle[P, T]:
         """The same program, asked in another way; see ``Dspex.call``."""
-        return TypedHandle(self._app, self._program, within=within, key=key, engine=engine)
+        return TypedHandle(self._app, self._program, within=within, key=key, engine=engine, require=require)
 
     async def call(self, *args: P.args, **kwargs: P.kwargs) -> TypedAnswer[T]:
         """As ``Dspex.call``. Raises also TypeError for arguments that do not fit, and ValueError (pydantic's) for an answer
         that is not of the type."""
         asked = self._program.inputs_of(*args, **kwargs)
-        answer = await self._app.call(self.name, asked, within=self._within, key=self._key, engine=self._engine)
+        answer = await self._app.call(
+            self.name, asked, within=self._within, key=self._key, engine=self._engine, require=self._require
+        )
         return _typed(self._program, answer)
 
     def stream(self, *args: P.args, **kwargs: P.kwargs) -> TypedStream[T]:
         """As ``Dspex.stream``, of all output fields; the last item is a TypedAnswer."""
         asked = self._program.inputs_of(*args, **kwargs)
-        stream = self._app.stream(self.name, asked, within=self._within, key=self._key, engine=self._engine)
+        stream = self._app.stream(
+            self.name, asked, within=self._within, key=self._key, engine=self._engine, require=self._require
+        )
         return TypedStream(stream, self._program)
 
     async def map(

@@ -7,6 +7,8 @@ What it answers follows from what it is asked, so that a reply given to the wron
     "status 503"     -> that HTTP status
     "mumble ..."     -> a text in which no adapter finds a field
 
+Asked for the output `same`, it compares the inputs `first_answer` and `second_answer` without regard to case.
+
 With `"stream": true` in the request the same text comes as server-sent events, word by word; a question that
 begins with "pause" stops in the middle of them until `release` is set, and `arrived` says so.
 
@@ -76,7 +78,7 @@ class OpenAIServer:
             text = said or (
                 "I would rather not say."
                 if question.startswith("mumble")
-                else "\n\n".join(f"[[ ## {name} ## ]]\n{_value(name, question)}" for name in fields)
+                else "\n\n".join(f"[[ ## {name} ## ]]\n{_value(name, question, body)}" for name in fields)
             )
             payload = {
                 "id": "chatcmpl-1",
@@ -132,7 +134,11 @@ def _question(body: dict[str, Any]) -> str:
     return found.group(1) if found else ""
 
 
-def _value(field: str, question: str) -> str:
+def _value(field: str, question: str, body: dict[str, Any]) -> str:
+    if field == "same":
+        content = body["messages"][-1]["content"]
+        shown = re.findall(r"\[\[ ## (?:first|second)_answer ## \]\]\n(.*)", content)
+        return str(shown[0].lower() == shown[1].lower())
     if field == "names":
         return '{"1": "one", "2": "two"}'
     if field == "place":
