@@ -7,14 +7,11 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 import anyio
 import click
 
-from ..engine.failure import EngineError
 from ..legacy import LegacyError
 from ..router import ControlUnavailable, Dspex, Engine, RouterError
 from ..router.door import ROOT
@@ -107,7 +104,12 @@ def run(
         made.control = socket or _default_socket(path)
     try:
         if ask is not None:
-            answer = anyio.run(_ask, made, ask, given, engine, within, backend=loop)
+            try:
+                answer = anyio.run(_ask, made, ask, given, engine, within, backend=loop)
+            except StartFailed:
+                raise
+            except Exception as error:  # whatever the program raises
+                raise _Failed(f"{type(error).__name__}: {error}") from error
             click.echo(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else _as_text(answer))
             return
         cut_off = anyio.run(_serve, made, str(path), drain, as_json, backend=loop)
@@ -115,8 +117,6 @@ def run(
         raise Unusable(f"{path} did not start: {_why(error)}") from error
     except TreeFailed as error:
         raise _Failed(f"{path} gave up: {error}") from error
-    except (RouterError, EngineError, LegacyError, CallTimeout) as error:
-        raise _Failed(f"{type(error).__name__}: {error}") from error
     sys.exit(FOUND if cut_off else 0)
 
 
@@ -157,10 +157,7 @@ def _app(path: ImportPath) -> Dspex:
 
 
 def _default_socket(path: ImportPath) -> str:
-    folder = socket_folder()
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    return str(folder / f"{Path(path.module.replace('.', '-')).name}.sock")
+    return str(socket_folder() / f"{path.module.replace('.', '-')}.sock")
 
 
 def _why(error: StartFailed) -> str:
