@@ -11,7 +11,7 @@ actor and the other requests go on. A caller that goes away or runs out of time 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -22,6 +22,8 @@ from .inputs import check_inputs
 from .lm import BaseLM, LMTimeoutError
 from .module import Module
 from .settings import context
+from .streaming import StreamResponse
+from .streaming.delivery import acall_delivering
 
 __all__ = ["ProgramActor"]
 
@@ -36,7 +38,13 @@ class ProgramActor(Actor):
     trap_exit = True
 
     def __init__(
-        self, program: Module, *, concurrency: int = 8, lm: BaseLM | None = None, keep_history: bool = False
+        self,
+        program: Module,
+        *,
+        concurrency: int = 8,
+        lm: BaseLM | None = None,
+        keep_history: bool = False,
+        track_usage: bool = False,
     ) -> None:
         """Describe the actor.
 
@@ -47,6 +55,7 @@ class ProgramActor(Actor):
                 connections when it stops. An LM that several share is given by `program.set_lm` or `configure`.
             keep_history: keep prompts and answers in `lm.history`, `program.history` and `settings.trace`, as a
                 program outside an actor does. Off, because a service runs for long and its prompts are its users'.
+            track_usage: count the tokens of each request, for `prediction.get_lm_usage()`.
 
         Raises:
             ValueError: `concurrency` is less than 1.
@@ -61,6 +70,8 @@ class ProgramActor(Actor):
         self._settings: dict[str, Any] = {} if lm is None else {"lm": lm}
         if not keep_history:
             self._settings.update(disable_history=True, trace=None)
+        if track_usage:
+            self._settings.update(track_usage=True)
         self._in_flight: set[anyio.CancelScope] = set()
         self._ending: anyio.Event | None = None
 
@@ -82,6 +93,19 @@ class ProgramActor(Actor):
             LMError, AdapterParseError: the model failed, or its answer could not be read.
             Whatever else the program raises.
         """
+        return await self._bounded(lambda: self.program.acall(**inputs), inputs)
+
+    async def stream(
+        self, inputs: Mapping[str, object], fields: Sequence[str], take: Callable[[StreamResponse], Awaitable[None]]
+    ) -> Prediction:
+        """As `run`, with the pieces of output fields given to `take` while they are written.
+
+        The LM's answer is read no faster than `take` returns. Raises also ValueError at the caller: a field that no
+        predictor has, or several.
+        """
+        return await self._bounded(lambda: acall_delivering(self.program, inputs, fields, take), inputs)
+
+    async def _bounded(self, work: Callable[[], Awaitable[Prediction]], inputs: Mapping[str, object]) -> Prediction:
         deadline = self.deadline
         left = math.inf if deadline is None else deadline - self.rt.now()
         # The runtime ends this call when its time is up; the scope tells the LM client beforehand when that will be,
@@ -90,7 +114,7 @@ class ProgramActor(Actor):
         self._in_flight.add(scope)
         try:
             with scope:
-                return await self._answer(inputs)
+                return await self._answer(work, inputs)
         finally:
             self._in_flight.discard(scope)
             if self._ending is not None and not self._in_flight:
@@ -99,14 +123,14 @@ class ProgramActor(Actor):
             await anyio.sleep_forever()  # this actor is going; its end, not an answer, is what the caller must hear
         raise Refuse(LMTimeoutError("The program did not answer before the caller's deadline."))
 
-    async def _answer(self, inputs: Mapping[str, object]) -> Prediction:
+    async def _answer(self, work: Callable[[], Awaitable[Prediction]], inputs: Mapping[str, object]) -> Prediction:
         try:
             if not isinstance(inputs, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # comes from outside
                 raise TypeError(f"run takes the program's inputs as one mapping, not {type(inputs).__name__}")
             check_inputs(self.program, inputs)
             async with self._gate:
                 with context(**self._settings):
-                    return await self.program.acall(**dict(inputs))
+                    return await work()
         except Exception as error:
             # One request's trouble is its own: whatever a program raises goes to its caller, and the actor lives.
             raise Refuse(error) from error

@@ -30,7 +30,7 @@ from typing import Any
 from .late_names import HOMES, late
 from .live_cache import live_cache_attribute
 
-__all__ = ["Installed", "NotOffered", "install_as", "not_offered"]
+__all__ = ["Installed", "NotOffered", "engine_as_dspy", "install_as", "not_offered"]
 
 _ENGINE = __name__.rpartition(".")[0]
 DSPY_VERSION = "3.4.1"
@@ -257,6 +257,21 @@ def _module(root: str, path: str) -> DspyModule:
     return made
 
 
+def engine_as_dspy(path: str = "") -> types.ModuleType:
+    """The module that `import dspy.PATH` would give if the engine were dspy. Nothing is put into `sys.modules`.
+
+    Raises ModuleNotFoundError for a path that dspy does not have, or the engine does not stand for, with the reason.
+    """
+    if path and path not in PATHS:
+        raise _no_module("dspy", path)
+    return _module("dspy", path)
+
+
+def _no_module(root: str, below: str) -> ModuleNotFoundError:
+    reason = NOT_OFFERED.get(below.partition(".")[0], "it is not one of dspy's modules that the engine stands for")
+    return ModuleNotFoundError(f"dspex.engine has no module {f'{root}.{below}'!r}: {reason}.", name=f"{root}.{below}")
+
+
 def missing(name: str) -> Any:
     """The engine's own `__getattr__`: names not loaded yet, the engine's rooms and dspy's packages by attribute, and what
     is not offered by its reason.
@@ -298,8 +313,7 @@ class _BelowTheEngine:
             return importlib.machinery.ModuleSpec(fullname, _Loader(root, below), is_package=True)
         if root == _ENGINE:
             return None
-        reason = NOT_OFFERED.get(below.partition(".")[0], "it is not one of dspy's modules that the engine stands for")
-        raise ModuleNotFoundError(f"dspex.engine has no module {fullname!r}: {reason}.", name=fullname)
+        raise _no_module(root, below)
 
 
 class _Loader(importlib.abc.Loader):

@@ -26,6 +26,7 @@
     ├── PickleRefused (ValueError)           a pickle was asked for
     ├── StateFileError (ValueError, KeyError)    a file is not a saved state
     ├── StateMismatchError (KeyError)        a saved state does not fit the program
+    ├── JobStopped, JournalError, BadJob     jobs of optimizers: optimizers/jobs/outcomes.py, journal.py
     └── SyncInsideLoopError (RuntimeError)   a synchronous call on a running event loop
 
     SignatureError (ValueError)              signatures/errors.py: what is wrong with a signature, leaf by leaf

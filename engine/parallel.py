@@ -19,6 +19,7 @@ import anyio
 from .example import Example
 from .logs import engine_logger
 from .off_loop import ask, call_off_loop
+from .places import PLACE, next_place
 from .settings import settings
 from .sync import run_sync
 
@@ -199,6 +200,7 @@ class _Run:
         self._copied: set[int] = set()
         self._errors = 0
         self._gave_up = False
+        self._place = next_place("e")
         self.failed: list[tuple[int, Exception]] = []
 
     async def finish(self) -> list[Any]:
@@ -222,6 +224,8 @@ class _Run:
                 group.start_soon(self._attempt, index)
 
     async def _attempt(self, index: int) -> None:
+        if self._place is not None:
+            PLACE.set(self._place.at(index))
         try:
             outcome = await self._call(self._items[index])
         except Exception as error:

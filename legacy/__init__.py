@@ -36,7 +36,7 @@ from .messages import Chunk
 from .policies import BreakerPolicy, RecyclingPolicy, RetryPolicy, ScalingPolicy, SessionPolicy
 from .pool import LegacyPool
 from .results import LegacyResult, PoolStatistics, WorkerStatistics
-from .specs import ImportedProgram, LMSettings, PoolOptions, Program, SignatureProgram
+from .specs import CompileProgram, ImportedProgram, LMSettings, PoolOptions, Program, SignatureProgram
 from .streams import LegacyStream, open_stream
 from .tree import legacy_pool_spec, legacy_supervisor, start_legacy_pool
 from .worker.wire import Array, Typed
@@ -46,6 +46,7 @@ __all__ = [
     "BreakerPolicy",
     "Chunk",
     "CircuitOpen",
+    "CompileProgram",
     "FrameTooLarge",
     "HostCallable",
     "ImportedProgram",

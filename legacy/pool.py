@@ -260,6 +260,11 @@ class LegacyPool(Actor):
             shed=self._shed,
         )
 
+    @property
+    def ready_workers(self) -> int:
+        """Workers that have loaded dspy. For who looks from outside, as `tree_detail`: read at any time, without a message."""
+        return self._crew.ready
+
     def tree_detail(self) -> str:
         """See `Actor.tree_detail`."""
         return f"{self._crew.ready} of {len(self._slots.active)} workers ready, {len(self._queue)} waiting"

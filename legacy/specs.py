@@ -17,7 +17,7 @@ from .callables import HostCallable, LMServer, describe
 from .frames import DEFAULT_FRAME_LIMIT
 from .policies import BreakerPolicy, Overflow, RecyclingPolicy, RetryPolicy, ScalingPolicy, SessionPolicy
 
-__all__ = ["ImportedProgram", "LMSettings", "PoolOptions", "Program", "SignatureProgram", "worker_names"]
+__all__ = ["CompileProgram", "ImportedProgram", "LMSettings", "PoolOptions", "Program", "SignatureProgram", "worker_names"]
 
 _NONE: Mapping[str, object] = MappingProxyType({})
 _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -71,7 +71,22 @@ class ImportedProgram:
         return {"kind": "import", "path": self.path, "state": None if self.state is None else dict(self.state)}
 
 
-Program = SignatureProgram | ImportedProgram
+@dataclass(frozen=True, slots=True)
+class CompileProgram:
+    """dspy's optimizers at work on a program: each request is one `compile`, see `worker/compiling.py` for its inputs.
+
+    Metric and trials are `PoolOptions.callables` of the names given there; the model is the request's.
+    """
+
+    student: SignatureProgram | ImportedProgram
+    idempotent: bool = False
+    """As in `SignatureProgram`."""
+
+    def as_message(self) -> dict[str, object]:
+        return {"kind": "compile", "student": self.student.as_message()}
+
+
+Program = SignatureProgram | ImportedProgram | CompileProgram
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,61 +18,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Final, Self, final
+from typing import Any, ParamSpec, Self, TypeVar, final, overload
 
-from ..engine import LM
-from ..engine.actors import ProgramActor
-from ..engine.lm.local import LocalModel, LocalModelSpec
-from ..legacy import LegacyPool, LMSettings, PoolOptions, legacy_pool_spec
-from ..runtime import ActorExit, CallTimeout, Exited, NamedRef, Runtime, current_runtime, open_runtime
+from ..engine import Price
+from ..engine.lm.local import LocalModelSpec
+from ..legacy import LegacyPool, LMSettings, PoolOptions
+from ..runtime import ActorExit, Exited, NamedRef, Runtime, current_runtime, open_runtime
 from ..supervisors import Child, Node, Supervisor, TaskSupervisor, tree
-from .errors import AppClosed, BadProgram
+from .answer_stream import AnswerStream
+from .app_statistics import AppStatistics
+from .app_tree import POOL, TASKS, AppTree, routed
+from .book import Book
+from .door import ROOT, Door
+from .errors import AppClosed, BadProgram, UnknownField, UnknownProgram
+from .explain import explain_next
+from .explanation import Explanation
 from .flags import Flags, FlagStore
-from .host_lm import HostLM, answer
-from .ledger import Book, Ledger
+from .handles import TIMEOUT, Handle, TypedHandle
+from .ledger import Ledger
 from .open_feature import Chooser
-from .programs import ProgramSpec
-from .request import Answer, Engine, RoutedProgram
+from .programs import ProgramSpec, outputs_of
+from .request import Answer, Engine
+from .requirement import Requirement
 from .rollback import RollbackPolicy
-from .router import Router, router_children
 from .shadow import ShadowOptions
-from .statistics import ArmStatistics
+from .typed_programs import TypedProgram
 
-TIMEOUT: Final = 60.0
-"""Seconds that a request gets unless the call says otherwise."""
-
-_ROOT: Final = "dspex"
-_POOL: Final = "legacy"
-_TASKS: Final = "dspex.tasks"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class AppStatistics:
-    """What has been served since the app was made."""
-
-    programs: Mapping[str, Mapping[Engine, ArmStatistics]]
-    """By program, then by engine; programs that nobody has asked are missing."""
-
-    @property
-    def requests(self) -> int:
-        """All requests that somebody waited for, on either engine."""
-        return sum(arm.requests - arm.shadowed for arms in self.programs.values() for arm in arms.values())
-
-    @property
-    def native_share(self) -> float | None:
-        """The share of them that was given to the native engine, 0 to 1; None before the first."""
-        native = sum(
-            arm.requests - arm.shadowed
-            for arms in self.programs.values()
-            for engine, arm in arms.items()
-            if engine == "native"
-        )
-        return native / self.requests if self.requests else None
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @final
@@ -84,7 +59,7 @@ class Dspex:
 
     def __init__(
         self,
-        programs: Iterable[ProgramSpec],
+        programs: Iterable[ProgramSpec | TypedProgram[..., Any]],
         *,
         lm: LMSettings | None = None,
         local: LocalModelSpec | None = None,
@@ -96,6 +71,7 @@ class Dspex:
         shadow: ShadowOptions | None = None,
         journal: str | os.PathLike[str] | None = None,
         rollback: RollbackPolicy | None = None,
+        prices: Mapping[str, Price] | None = None,
         beside: Iterable[Child] = (),
         intensity: int = 3,
         period: float = 5.0,
@@ -110,6 +86,8 @@ class Dspex:
             workers: their number, where ``pool`` is not given.
             host_lm: the workers' calls to the model are made by this process: they get no key, and cache, limits and
                 connections are shared with the native side.
+            prices: what the models cost, by the name that they are given in ``lm``: requests can then be routed by
+                cost, and `stats` tells it. Tokens are counted natively only if this is given.
             beside: children of your own, started before everything else: a ``FlagFile``, for example.
             intensity: restarts in ``period`` seconds that the tree bears before it gives up; a worker process that dies
                 is the pool's affair and does not count.
@@ -118,28 +96,35 @@ class Dspex:
         given = flags if isinstance(flags, FlagStore) else FlagStore(flags, programs=self._programs)
         self.flags = given
         """The flags that hold; change them at any time."""
-        self._local = local
         if lm is None and local is not None:
             lm = LMSettings(f"openai/{local.name}", api_base=local.base_url, api_key="local", cache=False)
-        self._lm = lm
-        self._pool = pool
-        self._workers = workers
         if host_lm and lm is None:
             raise ValueError("host_lm=True needs a model: give lm= or local=")
-        self._host_lm = host_lm
-        self._chooser = chooser
-        self._shadow = shadow
-        self._journal = journal
         self._book = Book(rollback)
-        self._beside = tuple(beside)
-        self._intensity = intensity
-        self._period = period
-        self._rt: Runtime | None = None
+        self._tree = AppTree(
+            programs=self._programs,
+            flags=given,
+            book=self._book,
+            lm=lm,
+            local=local,
+            pool=pool,
+            workers=workers,
+            host_lm=host_lm,
+            chooser=chooser,
+            shadow=shadow,
+            journal=journal,
+            prices=prices,
+            beside=tuple(beside),
+            intensity=intensity,
+            period=period,
+        )
+        self._outputs: dict[str, tuple[str, ...] | None] = {}
+        self._door: Door | None = None
         self._block: AbstractAsyncContextManager[Runtime] | None = None
 
     @staticmethod
-    def _unique(programs: Iterable[ProgramSpec]) -> list[ProgramSpec]:
-        listed = list(programs)
+    def _unique(programs: Iterable[ProgramSpec | TypedProgram[..., Any]]) -> list[ProgramSpec]:
+        listed = [program.spec if isinstance(program, TypedProgram) else program for program in programs]
         if not listed:
             raise BadProgram("", "an app needs at least one program")
         names = [spec.name for spec in listed]
@@ -152,82 +137,29 @@ class Dspex:
 
     def supervisor(self) -> Supervisor:
         """The tree, as a supervisor: model, programs, pool, router."""
-        children = list(self._beside)
-        if self._local is not None:
-            children.append(Child("model", lambda: LocalModel(self._local), shutdown=5))
-        for spec in self._programs.values():
-            if spec.native is not None:
-                children.append(self._native(spec))
-        pool = self._pool_options()
-        if pool is not None:
-            host = self._native_lm() if self._host_lm else None
-            if host is not None:
-                pool = replace(pool, lm=_without_key(pool.lm), lm_server=partial(answer, host))
-                children.append(Child("host-lm", lambda: HostLM(host)))
-            children.append(legacy_pool_spec(pool, name=_POOL))
-        routed = [
-            RoutedProgram(
-                spec.name,
-                native=_native_name(spec.name) if spec.native is not None else None,
-                legacy=f"{_POOL}.pool" if spec.legacy is not None else None,
-            )
-            for spec in self._programs.values()
-        ]
-        children += router_children(
-            routed,
-            self.flags,
-            chooser=self._chooser,
-            shadow=self._shadow,
-            journal=self._journal,
-            book=self._book,
-        )
-        children.append(Child("tasks", TaskSupervisor, type="supervisor", name=_TASKS))
-        return Supervisor(children, strategy="one_for_one", intensity=self._intensity, period=self._period)
+        return self._tree.supervisor()
 
-    def child(self, id: str = _ROOT) -> Child:
+    def child(self, id: str = ROOT) -> Child:
         """The same tree as a child of a supervisor of your own. Calls work as soon as it has started."""
-        return Child(id, self._supervised, type="supervisor", name=_ROOT)
+        return Child(id, self._supervised, type="supervisor", name=ROOT)
 
     def _supervised(self) -> Supervisor:
-        self._rt = current_runtime()
+        self._door = Door(current_runtime(), owned=False)
         return self.supervisor()
-
-    def _native(self, spec: ProgramSpec) -> Child:
-        make = spec.native
-        assert make is not None
-        name = _native_name(spec.name)
-        # One each: an actor that ends closes its connections, and must not close another's.
-        lm = self._native_lm()
-        return Child(name, lambda: ProgramActor(make(), concurrency=spec.concurrency, lm=lm), name=name)
-
-    def _native_lm(self) -> LM | None:
-        lm = self._lm
-        if lm is None:
-            return None
-        options: dict[str, Any] = dict(lm.options)
-        return LM(lm.model, api_base=lm.api_base, api_key=lm.api_key, cache=lm.cache, **options)
-
-    def _pool_options(self) -> PoolOptions | None:
-        programs = {spec.name: spec.legacy for spec in self._programs.values() if spec.legacy is not None}
-        if not programs:
-            return None
-        if self._pool is None:
-            return PoolOptions(programs, lm=self._lm, workers=self._workers)
-        return replace(self._pool, programs=programs, lm=self._lm or self._pool.lm)
 
     # --- its life -----------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         """Start the tree. Returns when the native side can be asked; workers import dspy meanwhile (``wait_ready``)."""
-        if self._rt is not None:
+        if self._door is not None:
             raise AppClosed("this app is open already: one object is one running app")
         block = open_runtime()
         rt = await block.__aenter__()
-        self._rt, self._block = rt, block
+        self._door, self._block = Door(rt, owned=True), block
         try:
-            await rt.start(self.supervisor(), name=_ROOT)
+            await rt.start(self.supervisor(), name=ROOT)
         except BaseException as error:
-            self._rt = self._block = None
+            self._door = self._block = None
             await block.__aexit__(type(error), error, error.__traceback__)
             raise
         return self
@@ -236,7 +168,7 @@ class Dspex:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         """Stop it: requests in flight are cancelled, workers ended, connections closed; nothing is left behind."""
-        block, self._block, self._rt = self._block, None, None
+        block, self._block, self._door = self._block, None, None
         assert block is not None
         return await block.__aexit__(kind, error, traceback)
 
@@ -251,10 +183,38 @@ class Dspex:
 
         Raises what keeps them from it: MissingLegacy, WorkerStartFailed; CallTimeout after ``within`` seconds.
         """
-        options = self._pool_options()
+        options = self._tree.pool_options()
         if options is not None:
-            pool: NamedRef[LegacyPool] = self._running.ref(f"{_POOL}.pool")
+            pool: NamedRef[LegacyPool] = self.runtime.ref(POOL)
             await pool.within(within).call(LegacyPool.wait_ready, options.workers)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request would be served now, for a readiness probe; read at once, nobody is asked.
+
+        False before the app is open, while it drains and afterwards, while a part of it is being restarted, and, if a
+        program has a legacy side, while not one worker has loaded dspy.
+        """
+        door = self._door
+        return door is not None and not door.shut and self._tree.is_up(door.rt)
+
+    async def drain(self, *, within: float | None = TIMEOUT) -> int:
+        """Stop gracefully: take no more requests (AppDraining), let those under way finish, then stop the tree.
+
+        ``within`` is in seconds; what has not finished then is cut off. Returns how many were: 0 in the good case.
+        Called again, it waits as well. Leave the ``async with`` block afterwards; there is no way back but to open the
+        app again. As a child of a tree of your own (``child``) the app stays there and refuses: stopping it is its
+        supervisor's. Cancelled: it goes on refusing, and nothing was cut off.
+        """
+        door = self._open
+        door.shut = True
+        await door.emptied(within)
+        cut_off = door.inside
+        root = door.rt.whereis(ROOT)
+        if self._block is not None and root is not None:
+            with suppress(ActorExit):  # somebody else has stopped it
+                await root.stop()
+        return cut_off
 
     # --- asking -------------------------------------------------------------------------------------------------
 
@@ -267,40 +227,66 @@ class Dspex:
         within: float | None = TIMEOUT,
         key: str | None = None,
         engine: Engine | None = None,
+        require: Requirement | str | None = None,
         **fields: object,
     ) -> Answer:
         """Ask a program; its inputs are ``fields``, or a mapping (for inputs called as an option is), or both.
 
         ``within`` is in seconds, end to end: waiting, running, falling back. ``key`` makes a rollout stick. ``engine``
-        sends this one request there, whatever the flags say.
+        sends this one request there, whatever the flags say. ``require`` bounds its latency or cost, as in "p95<2s", and
+        so may choose the engine (see ``Requirement``).
 
         A router that dies before it has handed the request on has run nothing of it: the request is given to its
         successor, within the same time. Everything else that goes wrong is raised: UnknownProgram, EngineMissing,
         ArmDown, CallTimeout, and what the engines raise. Cancelled: the work is cancelled where it is done.
         """
-        rt = self._running
-        deadline = None if within is None else rt.now() + within
-        router: NamedRef[Router] = rt.ref("router")
         asked = {**(inputs or {}), **fields}
-        while True:
-            target = router.until(deadline).resolve()
-            if target is not None:
-                try:
-                    return await target.call(Router.run, program, asked, key=key, engine=engine)
-                except ActorExit as error:
-                    if error.who != target.label:
-                        raise  # it was in an arm's hands
-            await self._next_router(router, deadline)
+        return await self._open.call(program, asked, within=within, key=key, engine=engine, require=require)
 
-    async def _next_router(self, router: NamedRef[Router], deadline: float | None) -> None:
-        rt = self._running
-        while not router.alive:
-            if deadline is not None and rt.now() >= deadline:
-                raise CallTimeout("router", 0.0)
-            # In a tree of somebody else's the whole app may be on its way back.
-            if not rt.kernel.processes or (self._block is not None and rt.whereis(_ROOT) is None):
-                raise AppClosed("this app has stopped")
-            await rt.sleep(0.005)
+    def stream(
+        self,
+        program: str,
+        inputs: Mapping[str, object] | None = None,
+        /,
+        *,
+        listen: str | Iterable[str] | None = None,
+        within: float | None = TIMEOUT,
+        key: str | None = None,
+        engine: Engine | None = None,
+        require: Requirement | str | None = None,
+        **fields: object,
+    ) -> AnswerStream:
+        """Ask a program and read its answer while it is written: ``FieldChunk`` pieces, and last the ``Answer``.
+
+        ``listen`` names the output fields whose pieces are wanted; None: all that can be told apart. A field that comes
+        all at once has no pieces: it is in the Answer. The rest is as in ``call``; ``within`` counts from the first
+        read, which is when the program is asked. At most ``AHEAD`` pieces wait for a slow reader, then the model is
+        read no further. Once a piece has come, no other engine is asked, and nothing is asked again: what goes wrong
+        then is StreamBroken.
+
+        Raises UnknownProgram, UnknownField, AppClosed here; everything else where it is read.
+        """
+        door = self._open
+        listened = self._listened(program, listen)
+        asked = {**(inputs or {}), **fields}
+        return AnswerStream(
+            door, program, asked, listened, within=within, key=key, engine=engine, require=require
+        )
+
+    def _listened(self, program: str, listen: str | Iterable[str] | None) -> tuple[str, ...]:
+        spec = self._programs.get(program)
+        if spec is None:
+            raise UnknownProgram(program, self._programs)
+        if program not in self._outputs:
+            self._outputs[program] = outputs_of(spec)
+        known = self._outputs[program]
+        if listen is None:
+            return known or ()
+        names = (listen,) if isinstance(listen, str) else tuple(dict.fromkeys(listen))
+        for name in names:
+            if known is not None and name not in known:
+                raise UnknownField(program, name, known)
+        return names
 
     async def map(
         self,
@@ -322,7 +308,7 @@ class Dspex:
             except Exception as error:  # a value here: it is raised at the reader, not a crash of the task
                 return error
 
-        tasks: NamedRef[TaskSupervisor] = self._running.ref(_TASKS)
+        tasks: NamedRef[TaskSupervisor] = self.runtime.ref(TASKS)
         async with TaskSupervisor.stream(tasks, one, inputs, max_concurrency=concurrency, timeout=None) as results:
             async for result in results:
                 if isinstance(result, Exited):
@@ -331,23 +317,58 @@ class Dspex:
                     raise result.value
                 yield result.value
 
+    @overload
+    def program(self, program: str, /) -> Handle: ...
+    @overload
+    def program(self, program: TypedProgram[P, T], /) -> TypedHandle[P, T]: ...
+    def program(self, program: str | TypedProgram[P, T], /) -> Handle | TypedHandle[P, T]:
+        """One of the programs, to ask it without its name; typed, if it was given with types. Raises UnknownProgram."""
+        name = program if isinstance(program, str) else program.spec.name
+        spec = self._programs.get(name)
+        if spec is None or not (isinstance(program, str) or program.spec is spec):
+            raise UnknownProgram(name, self._programs)
+        return Handle(self, name) if isinstance(program, str) else TypedHandle(self, program)
+
     # --- looking ------------------------------------------------------------------------------------------------
 
     @property
-    def _running(self) -> Runtime:
-        if self._rt is None:
+    def _open(self) -> Door:
+        if self._door is None:
             raise AppClosed("this app is not running: use it inside `async with app`, or start `app.child()` in a tree")
-        return self._rt
+        return self._door
 
     @property
     def runtime(self) -> Runtime:
         """The runtime it runs in: for its events, its clock, and actors of your own beside it."""
-        return self._running
+        return self._open.rt
 
     def tree(self) -> Node:
         """What runs now; prints as a tree."""
-        root = self._running.whereis(_ROOT)
-        return tree(root if root is not None else self._running)
+        root = self.runtime.whereis(ROOT)
+        return tree(root if root is not None else self.runtime)
+
+    def explain(
+        self, program: str, *, key: str | None = None, require: Requirement | str | None = None
+    ) -> Explanation:
+        """What of a program runs where and why, and what the flags of now would do with its next request.
+
+        ``key``, ``require``: of that request; without a key, a rollout's share is drawn. Nothing is sent or run. Works
+        also while the app is not running.
+
+        Raises UnknownProgram.
+        """
+        spec = self._programs.get(program)
+        if spec is None:
+            raise UnknownProgram(program, self._programs)
+        return explain_next(
+            spec,
+            routed(spec),
+            self.flags.current,
+            key=key,
+            chooser=self._tree.chooser,
+            require=None if require is None else Requirement.parse(require),
+            measured=self._book.measured,
+        )
 
     def counted(self) -> AppStatistics:
         """As ``stats``, but what has been counted by now, without asking an actor; for who cannot wait."""
@@ -355,13 +376,5 @@ class Dspex:
 
     async def stats(self) -> AppStatistics:
         """Counts, error rates and latencies by program and engine, of everything that was answered before."""
-        ledger: NamedRef[Ledger] = self._running.ref("ledger")
+        ledger: NamedRef[Ledger] = self.runtime.ref("ledger")
         return AppStatistics(await ledger.call(Ledger.statistics))
-
-
-def _without_key(lm: LMSettings | None) -> LMSettings | None:
-    return replace(lm, api_key=None, api_base=None, host=True) if lm is not None else None
-
-
-def _native_name(program: str) -> str:
-    return f"native.{program}"

@@ -3,11 +3,17 @@
 RouterError
 ├── BadFlags             values that break a rule, all of them at once            (also a ValueError)
 ├── UnknownProgram       no program of that name is routed                        (also a LookupError)
+├── UnknownFeature       no feature, import path or program is called that        (also a LookupError)
+├── UnreadableProgram    the source of a program to explain cannot be read         (also a ValueError)
 ├── EngineMissing        the flags choose an engine that this program does not have
 ├── ArmDown              the actor of the chosen engine is not alive at the moment
 ├── BadProgram           a program that cannot be served, and why                 (also a ValueError)
+├── UnknownField         no output field of that name can be listened to          (also a LookupError)
+├── StreamBroken         an answer broke off after pieces of it had been read
+├── BadOptimization      a program cannot be optimized so, and what to change      (also a ValueError)
 ├── JournalUnreadable    a file that is no journal of comparisons
 └── AppClosed            the app is not running, or runs already
+    └── AppDraining      it takes no more requests: it is about to stop
 """
 
 from __future__ import annotations
@@ -32,6 +38,27 @@ class UnknownProgram(RouterError, LookupError):
 
     def __init__(self, program: str, known: Iterable[str]) -> None:
         super().__init__(f"no program is called {program!r}; there are: {', '.join(sorted(known)) or 'none'}")
+        self.program = program
+
+
+class UnknownFeature(RouterError, LookupError):
+    """Nothing in the feature registry has that name; ``near`` has those that are like it."""
+
+    def __init__(self, name: str, near: Sequence[str]) -> None:
+        meant = f"did you mean {', '.join(map(repr, near))}? " if near else ""
+        super().__init__(
+            f"{name!r} is no feature: {meant}A feature is called by its id in docs/feature-matrix.md, or as dspy calls it; "
+            'a program by its import path, as in "shop.programs:qa"'
+        )
+        self.name = name
+        self.near = tuple(near)
+
+
+class UnreadableProgram(RouterError, ValueError):
+    """The source of a program cannot be read, or does not define it."""
+
+    def __init__(self, program: str, why: str) -> None:
+        super().__init__(f"{program!r} cannot be explained: {why}")
         self.program = program
 
 
@@ -66,5 +93,39 @@ class BadProgram(RouterError, ValueError):
         self.program = program
 
 
+class UnknownField(RouterError, LookupError):
+    """A stream was to listen to what is no output field of the program. Nothing was asked."""
+
+    def __init__(self, program: str, field: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"{program!r} has no output field {field!r} to listen to; it has: {', '.join(known) or 'none'}"
+        )
+        self.program = program
+        self.field = field
+
+
+class StreamBroken(RouterError):
+    """An answer broke off after ``pieces`` of it had come; ``__cause__`` says of what.
+
+    No other engine was asked: the reader has the beginning of this one's answer already.
+    """
+
+    def __init__(self, program: str, pieces: int, cause: BaseException) -> None:
+        super().__init__(
+            f"{program!r}: the answer broke off after {pieces} pieces of it ({type(cause).__name__}: {cause}); "
+            "ask again for a whole one"
+        )
+        self.program = program
+        self.pieces = pieces
+
+
+class BadOptimization(RouterError, ValueError):
+    """A program cannot be optimized as was asked. Nothing was run."""
+
+
 class AppClosed(RouterError):
     """The app is not running, or it runs already."""
+
+
+class AppDraining(AppClosed):
+    """The app takes no more requests: it finishes those it has, and stops. Ask another one."""

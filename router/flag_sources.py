@@ -1,6 +1,6 @@
 """Flags from outside the code: the environment, a file that is watched, an OpenFeature provider.
 
-    flags = FlagStore(flags_from_environment())                # DSPEX_FLAG_USE_NATIVE_PREDICTORS=false
+    read_environment(flags)                                    # DSPEX_FLAG_USE_NATIVE_PREDICTORS=false
     Child("flag-file", lambda: FlagFile(flags, "flags.toml"))  # re-read when it changes
 
 A file holds the flags by their names, a table where a flag is per program:
@@ -10,6 +10,10 @@ A file holds the flags by their names, a table where a flag is per program:
     qa = 25
     [mode]
     mood = "shadow"
+    [features]
+    react = "legacy"
+    [require]
+    qa = "p95<2s"
 """
 
 from __future__ import annotations
@@ -26,11 +30,10 @@ import anyio.to_thread
 
 from ..runtime import Actor
 from .errors import BadFlags
-from .flags import Flags, FlagStore
+from .flags import PER_PROGRAM, Flags, FlagStore
 
 PREFIX: Final = "DSPEX_FLAG_"
 _YES: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-_PER_PROGRAM: Final = ("native_percent", "mode")
 
 
 def flags_from_mapping(values: Mapping[str, Any], base: Flags | None = None) -> Flags:
@@ -62,11 +65,16 @@ def flags_from_environment(environ: Mapping[str, str] | None = None, base: Flags
     return made
 
 
+def read_environment(store: FlagStore, environ: Mapping[str, str] | None = None) -> Flags:
+    """Make what the environment says hold in a store; on record as a change by "environment". Raises BadFlags."""
+    return store.replace(flags_from_environment(environ, store.current), by="environment")
+
+
 def _read(name: str, text: str) -> Any:
-    if name in _PER_PROGRAM:
+    if name in PER_PROGRAM:
         entries: dict[str, Any] = {}
         for entry in filter(None, (part.strip() for part in text.split(","))):
-            program, equals, value = entry.partition("=")
+            program, equals, value = entry.partition("=")  # the first: "qa=p95<2s" has no other
             if not equals:
                 raise ValueError(f"{entry!r} is no program=value")
             entries[program.strip()] = float(value) if name == "native_percent" else value.strip()
@@ -114,24 +122,27 @@ class FlagFile(Actor):
     """Watches a file of flags: what it says holds, from ``init`` on and after each change of the file.
 
     It looks every ``interval`` seconds. A broken or missing file changes nothing; it is an event, once for each state of
-    the file. Flags that the file does not name have their defaults; flags set by code in between hold until the file
-    changes again.
+    the file. Flags that the file does not name have the values of ``base``, by default those of ``Flags()``; flags set by
+    code in between hold until the file changes again.
 
     Events: router.flags.file_read (path), router.flags.file_refused (path, problems).
     """
 
-    def __init__(self, store: FlagStore, path: str | os.PathLike[str], *, interval: float = 1.0) -> None:
+    def __init__(
+        self, store: FlagStore, path: str | os.PathLike[str], *, interval: float = 1.0, base: Flags | None = None
+    ) -> None:
         if not interval > 0:
             raise ValueError(f"FlagFile looks every interval > 0 seconds, not {interval!r}")
         self._store = store
         self._path = Path(path)
         self._interval = interval
+        self._base = base
         self._seen: object = None
 
     async def init(self) -> None:
         """Read the file. Raises BadFlags if it is broken: a service does not start with flags nobody meant."""
         self._seen = await anyio.to_thread.run_sync(self._state)
-        self._store.replace(await anyio.to_thread.run_sync(flags_from_file, self._path), by=self._by)
+        self._store.replace(await anyio.to_thread.run_sync(flags_from_file, self._path, self._base), by=self._by)
         self.rt.events.emit("router.flags.file_read", path=str(self._path))
         self.task(self._watch)
 
@@ -151,7 +162,7 @@ class FlagFile(Actor):
             return
         self._seen = state
         try:
-            flags = await anyio.to_thread.run_sync(flags_from_file, self._path)
+            flags = await anyio.to_thread.run_sync(flags_from_file, self._path, self._base)
             self._store.replace(flags, by=self._by)
         except (BadFlags, OSError) as error:
             problems = error.problems if isinstance(error, BadFlags) else (str(error),)

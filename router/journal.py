@@ -110,7 +110,8 @@ class Journal(Actor):
         return {"written": self._written, "waiting": len(self._buffer), "lost": self._lost}
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a journal's file so that several may write to it. Raises sqlite3.Error."""
     connection = sqlite3.connect(path, timeout=10)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -122,7 +123,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _write(path: Path, batch: Sequence[Comparison]) -> None:
-    with closing(_connect(path)) as connection, connection:
+    with closing(connect(path)) as connection, connection:
         connection.executescript(_SCHEMA)
         connection.executemany(
             f"INSERT INTO comparisons ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -187,7 +188,7 @@ def shadow_report(path: str | os.PathLike[str], program: str, *, since: float = 
     if not file.is_file():
         raise JournalUnreadable(file, "no such file")
     try:
-        with closing(_connect(file)) as connection:
+        with closing(connect(file)) as connection:
             rows = connection.execute(
                 f"SELECT {_COLUMNS} FROM comparisons WHERE program = ? AND at >= ? ORDER BY at", (program, since)
             ).fetchall()

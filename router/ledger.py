@@ -11,44 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import final
 
-from .flags import FlagChange, FlagStore, Mode
+from .book import Book
+from .flags import FlagChange, FlagStore
 from .outcomes import Observer, Outcome
 from .request import Engine
-from .rollback import BY, RollbackPolicy, Verdict, Watch
+from .rollback import BY, Verdict, Watch
 from .shadow import Comparison, Shadow
-from .statistics import ArmCounter, ArmStatistics
-
-
-@final
-class Book:
-    """What has been counted. For one event loop; ``rollback=None``: nothing is rolled back."""
-
-    def __init__(self, rollback: RollbackPolicy | None = None) -> None:
-        self.rollback = rollback
-        self.arms: dict[tuple[str, Engine], ArmCounter] = {}
-        self.watches: dict[str, Watch] = {}
-        self.before: dict[str, tuple[Mode | None, float | None]] = {}
-        """What a rolled-back program's flags were."""
-
-    def arm(self, program: str, engine: Engine) -> ArmCounter:
-        """The counter of one engine with one program."""
-        counter = self.arms.get((program, engine))
-        if counter is None:
-            counter = self.arms[program, engine] = ArmCounter()
-        return counter
-
-    def statistics(self) -> dict[str, dict[Engine, ArmStatistics]]:
-        """By program, then by engine."""
-        found: dict[str, dict[Engine, ArmStatistics]] = {}
-        for (program, engine), counter in self.arms.items():
-            found.setdefault(program, {})[engine] = counter.snapshot()
-        return found
+from .statistics import ArmStatistics
 
 
 @final
 class Ledger(Observer):
     """Counts, watches, passes on. ``shadow`` is the registered name of the actor that runs shadows; ``keep`` hears of each
-    comparison."""
+    comparison. Arms that have the book count for themselves, and tell it only of what is to be acted on."""
 
     def __init__(
         self,
@@ -70,7 +45,8 @@ class Ledger(Observer):
 
     def observe(self, outcome: Outcome) -> None:
         """See ``Observer``."""
-        self._book.arm(outcome.program, outcome.engine).add(outcome)
+        if not outcome.counted:
+            self._book.count(outcome)
         watch = self._watch(outcome.program)
         if watch is not None:
             self._act(outcome.program, watch, watch.outcome(outcome, self.rt.now()))

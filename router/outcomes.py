@@ -24,10 +24,17 @@ class Outcome:
     error: str | None = None
     shadow: bool = False
     """True: nobody waited for it; it was asked only to be compared."""
+    overhead_s: float | None = None
+    """Seconds from the caller's asking until the engine was asked: what the router itself cost. None for a shadow, and
+    after another engine had failed."""
+    usd: float | None = None
+    """What the answer cost; None: not known."""
     request: Request | None = field(default=None, repr=False)
     """Given when it is to be asked of the other engine as well."""
     answer: Answer | None = field(default=None, repr=False)
     """The answer, where ``request`` is given."""
+    counted: bool = False
+    """True: it stands in the book already."""
 
 
 class Observer(Actor):

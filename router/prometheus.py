@@ -5,7 +5,8 @@
     REGISTRY.register(AppCollector(app))
 
 Metrics, each by ``program`` and ``engine``: ``dspex_requests_total``, ``dspex_shadow_requests_total``,
-``dspex_failures_total`` (by ``error`` as well), ``dspex_latency_seconds`` (summary: quantiles 0.5, 0.95, 0.99 and the count).
+``dspex_failures_total`` (by ``error`` as well), ``dspex_latency_seconds`` (summary: quantiles 0.5, 0.95, 0.99 and the count),
+``dspex_router_overhead_seconds`` (what the router itself cost; gauge by ``quantile``).
 """
 
 from __future__ import annotations
@@ -46,6 +47,11 @@ class AppCollector:
         shadows = counter("dspex_shadow_requests", "Requests that were asked only to be compared.", labels=_LABELS)
         failures = counter("dspex_failures", "Requests that failed, by the error's class.", labels=(*_LABELS, "error"))
         latency = summary("dspex_latency_seconds", "Seconds inside the arm.", labels=_LABELS)
+        overhead = self._core.GaugeMetricFamily(
+            "dspex_router_overhead_seconds",
+            "Seconds from the caller's asking until the engine was asked.",
+            labels=(*_LABELS, "quantile"),
+        )
         for program, arms in self._app.counted().programs.items():
             for engine, arm in arms.items():
                 labels = [program, engine]
@@ -58,4 +64,10 @@ class AppCollector:
                     if value is not None:
                         names = dict(zip(_LABELS, labels, strict=True))
                         latency.add_sample("dspex_latency_seconds", {**names, "quantile": quantile}, value)
+                shares = (("0.5", arm.overhead_p50_s), ("0.95", arm.overhead_p95_s), ("0.99", arm.overhead_p99_s))
+                for quantile, value in shares:
+                    if value is not None:
+                        overhead.add_metric([*labels, quantile], value)
         yield from (requests, shadows, failures, latency)
+        if overhead.samples:  # a gauge of nothing would be read as none needed
+            yield overhead

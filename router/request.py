@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, final
 
 from ..engine import Prediction
+from .delivery import Delivery
 
 Engine = Literal["native", "legacy"]
 
@@ -21,10 +22,18 @@ class RoutedProgram:
     """The registered name of its ``ProgramActor``."""
     legacy: str | None = None
     """The registered name of the pool that has a program of this name."""
+    features: Callable[[], Collection[str] | None] | None = field(default=None, repr=False, compare=False)
+    """Says which features of the registry it uses, by id; asked when a flag first speaks of features. None, or None for an
+    answer: nobody knows, so a flag for a feature does not reach it unless it names the program."""
 
     def __post_init__(self) -> None:
         if self.native is None and self.legacy is None:
             raise ValueError(f"program {self.name!r} has no side: name its native actor, its legacy pool, or both")
+
+    def uses(self, feature: str) -> bool | None:
+        """Whether it uses a feature, by id; None: nobody knows."""
+        known = self.features() if self.features is not None else None
+        return None if known is None else feature in known
 
 
 @final
@@ -54,8 +63,12 @@ class Request:
     """Whose request it is, for rollouts that stick."""
     shadow: Engine | None = None
     """The engine that is asked as well, afterwards, to be compared."""
+    asked_at: float | None = None
+    """When the caller asked, in seconds of the runtime's clock; None: as ``since``."""
     for_comparison: bool = False
     """True: nobody waits for the answer; it is the shadow of a request that was answered."""
+    delivery: Delivery | None = field(default=None, repr=False)
+    """Where the pieces of the answer go while it is written; None: they are not wanted."""
 
 
 @final
@@ -76,6 +89,10 @@ class Route:
 
     worker_attempts: int = 1
     """Legacy: how many workers had it in hand; more than 1 after a crash."""
+    usd: float | None = None
+    """What it cost, where the app knows prices (``Dspex(prices=...)``) and the engine counted tokens."""
+    first_chunk_s: float | None = None
+    """Streamed: from the router's acceptance to the first piece; None: it was not streamed, or came all at once."""
 
     @property
     def fell_back(self) -> bool:

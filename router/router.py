@@ -4,7 +4,8 @@
     answer = await router.within(60).call(Router.run, "qa", {"question": "Why?"}, key="user-7")
     answer["answer"], answer.route.engine
 
-Events: router.decided (program, engine, reason), router.fell_back (program, error), router.flags.changed (by, changes).
+Events: router.decided (program, engine, reason), router.fell_back (program, error), router.flags.changed (by, changes),
+router.chooser_failed (program, error).
 """
 
 from __future__ import annotations
@@ -14,17 +15,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final, cast, final
 
+from ..engine import Price
 from ..engine.errors import AdapterParseError, LMUnsupportedFeatureError
 from ..runtime import NamedRef, Refuse, Reply
 from ..supervisors import Child
 from .arms import Arm, Fallback, LegacyArm, NativeArm
+from .book import Book
 from .decision import decide
+from .delivery import Delivery
 from .errors import ArmDown, EngineMissing, UnknownProgram
+from .flag_journal import FlagJournal
 from .flags import FlagChange, FlagStore
 from .journal import Journal
-from .ledger import Book, Ledger
+from .ledger import Ledger
 from .open_feature import Chooser
 from .request import Answer, Attempt, Engine, Request, RoutedProgram
+from .requirement import MeasuredBy, Requirement
 from .rollback import RollbackPolicy
 from .shadow import Comparison, Shadow, ShadowOptions
 
@@ -47,11 +53,13 @@ class Router(Fallback):
         *,
         arms: Mapping[Engine, str] | None = None,
         chooser: Chooser | None = None,
+        measured: MeasuredBy | None = None,
     ) -> None:
         self._programs = {program.name: program for program in programs}
         self._flags = flags
         self._arms = dict(arms or ARMS)
         self._chooser = chooser
+        self._measured = measured
         self._counts: dict[str, int] = {"native": 0, "legacy": 0, "fell_back": 0}
 
     async def init(self) -> None:
@@ -62,24 +70,46 @@ class Router(Fallback):
         self.rt.events.emit("router.flags.changed", by=change.by, changes=change.changes)
 
     def run(
-        self, program: str, inputs: Mapping[str, object], *, key: str | None = None, engine: Engine | None = None
+        self,
+        program: str,
+        inputs: Mapping[str, object],
+        *,
+        key: str | None = None,
+        engine: Engine | None = None,
+        require: Requirement | str | None = None,
+        asked_at: float | None = None,
+        delivery: Delivery | None = None,
     ) -> Answer:
         """Ask a program.
 
         ``key`` makes a rollout stick: the same key goes the same way. ``engine`` sends this one request to that engine,
-        whatever the flags say.
+        whatever the flags say. ``require`` bounds its latency or cost (see ``requirement``). ``asked_at``: when the caller
+        asked, in seconds of the runtime's clock, so that the router's own share can be told; None: now.
+        whatever the flags say. ``delivery`` is given the pieces of the answer while it is written; once it has one, no
+        other engine is asked.
 
-        Raises UnknownProgram, EngineMissing, ArmDown, or what the engine that was chosen raises. Cancelled: the work is
-        cancelled where it is done.
+        Raises UnknownProgram, EngineMissing, ArmDown, ValueError for a bound that is none, or what the engine that was
+        chosen raises. Cancelled: the work is cancelled where it is done.
         """
         routed = self._programs.get(program)
         if routed is None:
             raise Refuse(UnknownProgram(program, self._programs))
         if engine is not None and engine not in self._arms:
             raise Refuse(ValueError(f"engine is one of {', '.join(self._arms)}, not {engine!r}"))
-        chosen = self._chooser.choose(program, key) if self._chooser is not None and engine is None else None
         try:
-            decision = decide(self._flags.current, routed, key, asked=engine if chosen is None else chosen[0])
+            bound = None if require is None else Requirement.parse(require)
+        except ValueError as error:
+            raise Refuse(error) from None
+        chosen = self._asked_chooser(program, key) if engine is None else None
+        try:
+            decision = decide(
+                self._flags.current,
+                routed,
+                key,
+                asked=engine if chosen is None else chosen[0],
+                require=bound,
+                measured=self._measured,
+            )
         except EngineMissing as error:
             raise Refuse(error) from None
         request = Request(
@@ -91,10 +121,21 @@ class Router(Fallback):
             self.deadline,
             key=key,
             shadow=decision.shadow,
+            asked_at=asked_at,
+            delivery=delivery,
         )
         self.rt.events.emit("router.decided", program=program, engine=request.engine, reason=request.reason)
         self._hand(request, self.defer())
         return cast(Answer, None)  # the arm answers
+
+    def _asked_chooser(self, program: str, key: str | None) -> tuple[Engine, str] | None:
+        if self._chooser is None:
+            return None
+        try:
+            return self._chooser.choose(program, key)
+        except Exception as error:  # somebody else's code: its failure must not be the request's, nor the router's
+            self.rt.events.emit("router.chooser_failed", program=program, error=f"{type(error).__name__}: {error}")
+            return None
 
     def _hand(self, request: Request, reply: Reply) -> None:
         name = self._arms[request.engine]
@@ -148,12 +189,15 @@ def router_children(
     journal: str | os.PathLike[str] | None = None,
     rollback: RollbackPolicy | None = None,
     book: Book | None = None,
+    prices: Mapping[str, Price] | None = None,
 ) -> list[Child]:
     """The child specs of the router and what belongs to it, for a supervisor of one's own (one_for_one).
 
-    They take the names ``native``, ``legacy-arm``, ``shadow``, ``ledger``, ``router``, and ``journal`` if ``journal``
-    names a file to keep comparisons in (see ``shadow_report``). ``rollback``: see ``RollbackPolicy``; None: never.
+    They take the names ``native``, ``legacy-arm``, ``shadow``, ``ledger``, ``router``, and ``journal`` and
+    ``flag-journal`` if ``journal`` names a file to keep comparisons and changes of flags in (see ``shadow_report`` and
+    ``flag_history``). ``rollback``: see ``RollbackPolicy``; None: never.
     ``book``: where it is counted, for who wants to read it; it brings its own rollback policy.
+    ``prices``: of the models, by the name that `LM(...)` was given, to tell what requests cost.
     """
     listed = list(programs)
     options = shadow or ShadowOptions()
@@ -161,13 +205,14 @@ def router_children(
     children: list[Child] = []
     if journal is not None:
         children.append(Child("journal", lambda: Journal(journal), name="journal"))
+        children.append(Child("flag-journal", lambda: FlagJournal(journal, flags), name="flag-journal"))
     return [
         *children,
         Child("ledger", lambda book=book: _ledger(book, flags, kept=journal is not None), name="ledger"),
         Child("shadow", lambda: _shadow(options), name="shadow"),
-        Child("native", lambda: NativeArm(fallback_on, observer="ledger"), name="native"),
-        Child("legacy-arm", lambda: LegacyArm(observer="ledger"), name="legacy-arm"),
-        Child("router", lambda: Router(listed, flags, chooser=chooser), name="router"),
+        Child("native", lambda: NativeArm(fallback_on, observer="ledger", book=book, prices=prices), name="native"),
+        Child("legacy-arm", lambda: LegacyArm(observer="ledger", book=book, prices=prices), name="legacy-arm"),
+        Child("router", lambda: Router(listed, flags, chooser=chooser, measured=book.measured), name="router"),
     ]
 
 

@@ -64,22 +64,25 @@ class ConcurrentCalls:
                 if type(value) is CoroutineType:
                     value = await cast(Coroutine[Any, Any, Any], value)
             except Refuse as refusal:
+                call.over = True
                 process.settle(slot)
                 if not slot.done():
                     slot.set_exception(refusal.error)
             except TypeError as error:
                 if not is_callers_mistake(error):
                     raise
+                call.over = True
                 process.settle(slot)
                 turn_down(process, handler, slot, error)
             else:
+                call.over = True
                 if call.deferred is None:
                     self._answer(slot, value)
 
         def gone() -> None:
             process.settle(slot)
             # An answer sent early, through Reply, is no reason to stop the handler.
-            if call.deferred is None or not call.deferred.answered:
+            if not call.over and (call.deferred is None or not call.deferred.answered):
                 scope.cancel()
 
         process.kernel.backend.on_done(slot, gone)

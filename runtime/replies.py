@@ -87,6 +87,7 @@ class Reply:
         /,
         *args: object,
         then: Callable[[Any, BaseException | None], None],
+        **kwargs: object,
     ) -> None:
         """Ask another actor for what this answer needs, without a task that waits: gen_server:send_request.
 
@@ -97,8 +98,8 @@ class Reply:
         process = ref.process
         handler = ref.handler(method)
         backend = process.kernel.backend
-        slot = backend.slot()
-        if handler is None or not process.offer((handler, args, None, slot, self._bucket)):
+        slot = backend.relay()
+        if handler is None or not process.offer((handler, args, kwargs or None, slot, self._bucket)):
             raise ActorExit(NOPROC, process.label)
         own = self._slot
         if own is not None:
@@ -134,12 +135,14 @@ class Call(Protocol):
 class ConcurrentCall:
     """The call of one concurrent handler. A serial actor's is the server itself."""
 
-    __slots__ = ("bucket", "deferred", "slot")
+    __slots__ = ("bucket", "deferred", "over", "slot")
 
     def __init__(self, slot: Slot | None, bucket: Bucket | None) -> None:
         self.slot = slot
         self.bucket = bucket
         self.deferred: Reply | None = None
+        self.over = False
+        """The handler has returned: there is nothing left to cancel when its caller hears of it."""
 
 
 IN_HAND: Final[ContextVar[ConcurrentCall | None]] = ContextVar("dspex_call", default=None)

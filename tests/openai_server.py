@@ -5,7 +5,10 @@ What it answers follows from what it is asked, so that a reply given to the wron
     "Why?"           -> the output field `answer` is "answer to Why?"
     "hold ..."       -> the same, but not before `release` is set; `arrived` says that the request is here
     "status 503"     -> that HTTP status
+    with "stream"    -> the same, word by word
     "mumble ..."     -> a text in which no adapter finds a field
+
+Asked for the output `same`, it compares the inputs `first_answer` and `second_answer` without regard to case.
 """
 
 import json
@@ -68,7 +71,7 @@ class OpenAIServer:
             text = (
                 "I would rather not say."
                 if question.startswith("mumble")
-                else "\n\n".join(f"[[ ## {name} ## ]]\n{_value(name, question)}" for name in fields)
+                else "\n\n".join(f"[[ ## {name} ## ]]\n{_value(name, question, body)}" for name in fields)
             )
             payload = {
                 "id": "chatcmpl-1",
@@ -84,15 +87,26 @@ class OpenAIServer:
                 ],
                 "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
             }
-        data = json.dumps(payload).encode()
+        streamed = bool(body.get("stream")) and status == 200
+        data = _events(payload) if streamed else json.dumps(payload).encode()
         try:
             request.send_response(status)
-            request.send_header("content-type", "application/json")
+            request.send_header("content-type", "text/event-stream" if streamed else "application/json")
             request.send_header("content-length", str(len(data)))
             request.end_headers()
             request.wfile.write(data)
         except OSError:
             pass  # the worker was killed meanwhile, as the test wants
+
+
+def _events(payload: dict[str, Any]) -> bytes:
+    """The same answer as a stream of words."""
+    text = payload["choices"][0]["message"]["content"]
+    deltas: list[dict[str, Any]] = [{"content": word} for word in re.split(r"(?<= )", text)]
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": payload["model"]}
+    chunks = [{**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    chunks.append({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks).encode() + b"data: [DONE]\n\n"
 
 
 def _question(body: dict[str, Any]) -> str:
@@ -101,9 +115,15 @@ def _question(body: dict[str, Any]) -> str:
     return found.group(1) if found else ""
 
 
-def _value(field: str, question: str) -> str:
+def _value(field: str, question: str, body: dict[str, Any]) -> str:
+    if field == "same":
+        content = body["messages"][-1]["content"]
+        shown = re.findall(r"\[\[ ## (?:first|second)_answer ## \]\]\n(.*)", content)
+        return str(shown[0].lower() == shown[1].lower())
     if field == "names":
         return '{"1": "one", "2": "two"}'
     if field == "place":
         return '{"city": "Paris", "when": "2026-11-22", "tags": ["a", "b"]}'
+    if field == "mood":
+        return "good"
     return f"{field} to {question}"

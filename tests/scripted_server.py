@@ -102,7 +102,11 @@ async def _answer(stream: SocketStream, pieces: AsyncIterator[bytes], server: Sc
             if piece is HANG_UP:
                 await stream.aclose()
                 break
-            await stream.send(piece)
+            try:
+                await stream.send(piece)
+            except anyio.BrokenResourceError:  # it hung up on what it had not read
+                server.hung_up.set()
+                break
         group.cancel_scope.cancel()
 
 

@@ -20,7 +20,9 @@ from .chunks import chunk_of
 from .connections import Connections
 from .engines import ask_engine, check_encodable
 from .errors import LMError, LMTimeoutError, LMUnexpectedError, LMUnsupportedFeatureError
+from .kept_answers import completions_codec
 from .limits import RateLimit, estimated_tokens, rate_limit_for
+from .metering import METER, metered
 from .prices import Price, cost_of
 from .retry import Backoff, retrying
 from .wire import Access, ChatRequest, Completion, Delta, Emit, Provider, as_hit, completions_to_text
@@ -138,6 +140,20 @@ class AskingLM(BaseLM):
     async def _requested(
         self, sent: Messages, wanted: Mapping[str, Any], options: Mapping[str, Any]
     ) -> tuple[Completion, ...]:
+        """As many answers as were asked for: by request, or known to the job that runs here."""
+        if METER.get() is None:
+            return await self._made(sent, wanted, options)
+        return await metered(
+            lambda: self._cache_request(sent, wanted, options),
+            lambda: self._made(sent, wanted, options),
+            completions_codec(self._price),
+            one_answer=bool(options.get("cache", self.cache)),
+            requests=_count(options),
+        )
+
+    async def _made(
+        self, sent: Messages, wanted: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> tuple[Completion, ...]:
         """As many answers as were asked for, by request."""
         check_encodable(sent, "messages")
         request = ChatRequest(
@@ -149,7 +165,7 @@ class AskingLM(BaseLM):
             timeout=seconds(options.get("timeout")),
             api=self.model_type,
         )
-        count = options.get("n") or options.get("num_generations") or 1
+        count = _count(options)
         retries = int(options.get("num_retries", self.num_retries))
         stream = settings.send_stream
         asked = _Asked(
@@ -363,6 +379,10 @@ class _Shown:
         self.anything = True
         if self._emit is not None:
             await self._emit(delta)
+
+
+def _count(options: Mapping[str, Any]) -> int:
+    return options.get("n") or options.get("num_generations") or 1
 
 
 def seconds(timeout: object) -> float:

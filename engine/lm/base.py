@@ -17,8 +17,7 @@ from __future__ import annotations
 import copy as copying
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Self, TextIO, cast
 
@@ -29,7 +28,10 @@ from ..settings import settings
 from ..sync import alone_on_own_loop, beside_own_loop, run_sync
 from ..turns import take_turn
 from ..usage import UsageTracker
+from .answer import Answer, Output
 from .history import HistoryEntry, history_entry, print_history, record
+from .kept_answers import answers_codec
+from .metering import METER, metered
 from .responses_shape import responses_outputs
 from .shapes import as_dict, items, read
 
@@ -37,34 +39,9 @@ __all__ = ["LM_CLASS_STATE_KEY", "Answer", "BaseLM", "Messages", "Output"]
 
 LM_CLASS_STATE_KEY = "_dspy_lm_class"
 _SECRET_KEYS = frozenset({"api_key", "headers", "extra_headers", "default_headers"})
+_NOT_OF_THE_REQUEST = _SECRET_KEYS | {"api_base", "base_url", "cache", "timeout", "num_retries"}
 
 Messages = Sequence[Mapping[str, Any]]
-Output = str | dict[str, Any]
-
-
-@dataclass(slots=True)
-class Answer:
-    """What one call got: the outputs, and what they cost.
-
-    Attributes:
-        outputs: one per candidate, in dspy's shape.
-        usage: token counts of all candidates together; empty for a cache hit.
-        response: the provider's answer, for the history.
-        model: the model that answered, by its own account.
-        cost: US dollars, None when nobody said.
-        cost_details: where the cost comes from.
-        cache_hit: no request was made.
-        typed: the answer as the protocol's `Response`, when a `Request` was asked.
-    """
-
-    outputs: list[Output]
-    usage: Mapping[str, object] = field(default_factory=dict[str, object])
-    response: object = None
-    model: str | None = None
-    cost: float | None = None
-    cost_details: Mapping[str, object] | None = None
-    cache_hit: bool = False
-    typed: object = None
 
 
 class BaseLM:
@@ -155,7 +132,11 @@ class BaseLM:
         if type(self).__call__ is not BaseLM.__call__:
             # A subclass that changes the synchronous call means every call. It blocks, so it goes to a thread.
             call = partial(self.__call__, prompt, messages=messages, **kwargs)
-            return await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+
+            async def blocking() -> Answer:
+                return Answer(await anyio.to_thread.run_sync(call, abandon_on_cancel=True))
+
+            return (await self._metered(prompt, messages, {**self.kwargs, **kwargs}, blocking)).outputs
         return await self._asked(prompt, messages=messages, **kwargs)
 
     @with_callbacks
@@ -204,6 +185,32 @@ class BaseLM:
         )
 
     async def _answer(
+        self, prompt: str | None, messages: Messages | None, options: Mapping[str, Any], call: Mapping[str, Any]
+    ) -> Answer:
+        """The answer of `aforward`. A subclass that answers otherwise lets a job see it by `_metered`."""
+        return await self._metered(
+            prompt, messages, options, partial(self._forwarded, prompt, messages, options, call)
+        )
+
+    async def _metered(
+        self,
+        prompt: str | None,
+        messages: Messages | None,
+        options: Mapping[str, Any],
+        make: Callable[[], Awaitable[Answer]],
+    ) -> Answer:
+        if METER.get() is None:
+            return await make()
+
+        def request() -> Mapping[str, Any]:
+            asked = {"prompt": prompt} if messages is None else {"messages": messages}
+            known = {name: value for name, value in options.items() if name not in _NOT_OF_THE_REQUEST}
+            kind = f"{type(self).__module__}.{type(self).__qualname__}"
+            return {"lm": kind, "model": self.model, "model_type": self.model_type, **asked, **known}
+
+        return await metered(request, make, answers_codec(), one_answer=False)
+
+    async def _forwarded(
         self, prompt: str | None, messages: Messages | None, options: Mapping[str, Any], call: Mapping[str, Any]
     ) -> Answer:
         response = await self.aforward(prompt=prompt, messages=messages, **call)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from ..adapters import Adapter, ChatAdapter
@@ -76,6 +77,9 @@ class DummyLM(BaseLM):
     ) -> Answer:
         if type(self).aforward is not BaseLM.aforward or type(self).forward is not BaseLM.forward:
             return await super()._answer(prompt, messages, options, call)  # a subclass that answers by itself
+        return await self._metered(prompt, messages, options, partial(self._scripted, prompt, messages, options))
+
+    async def _scripted(self, prompt: str | None, messages: Messages | None, options: Mapping[str, Any]) -> Answer:
         asked = messages if messages is not None else [{"role": "user", "content": prompt}]
         outputs: list[Output] = []
         for _ in range(options.get("n") or 1):

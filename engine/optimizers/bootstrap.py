@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..evaluation.results import metric_name
 from ..example import Example
 from ..logs import engine_logger
 from ..off_loop import ask
@@ -21,6 +22,7 @@ from ..saved_state import serializable
 from ..settings import context, settings
 from .labeled import LabeledFewShot
 from .teleprompter import Teleprompter
+from .trials import keep_draft, report_failure
 
 __all__ = ["BootstrapFewShot"]
 
@@ -70,6 +72,7 @@ class BootstrapFewShot(Teleprompter):
         self.trainset = trainset
         await self._prepare(student, teacher)
         self._match_predictors()
+        keep_draft(self._draft)
         await self._bootstrap()
         self._give_demos()
         self.student._compiled = True
@@ -101,6 +104,7 @@ class BootstrapFewShot(Teleprompter):
     async def _bootstrap(self, *, max_bootstraps: int | None = None) -> None:
         wanted = max_bootstraps or self.max_bootstrapped_demos
         attempts = 0
+        self._broken: list[Exception] = []
         done: set[int] = set()
         seen = 0
         self.name2traces: dict[str, list[Any]] = {name: [] for name in self.name2predictor}
@@ -117,6 +121,8 @@ class BootstrapFewShot(Teleprompter):
             f"Bootstrapped {len(done)} full traces after {seen} examples "
             f"for up to {self.max_rounds} rounds, amounting to {attempts} attempts."
         )
+        if attempts and len(self._broken) == attempts:
+            report_failure(self._broken[-1])
         self.validation = [example for index, example in enumerate(self.trainset) if index not in done]
         random.Random(0).shuffle(self.validation)
 
@@ -131,11 +137,14 @@ class BootstrapFewShot(Teleprompter):
                     if self.metric_threshold:
                         success = success >= self.metric_threshold
         except Exception as error:
+            self._broken.append(error)
             self.error_count += 1
             if self.error_count >= (self.max_errors if self.max_errors is not None else settings.max_errors):
                 raise
             logger.error(f"Failed to run or to evaluate example {example} with {self.metric} due to {error}.")
             return False
+        if success is None:  # no success, as in dspy
+            self._broken.append(TypeError(f"the metric {metric_name(self.metric)} returned None"))
         if success:
             self._collect(trace)
         return bool(success)
@@ -168,6 +177,13 @@ class BootstrapFewShot(Teleprompter):
                 rng = random.Random(_digest(demos))
                 demos = [rng.choice(demos[:-1]) if rng.random() < 0.5 else demos[-1]]
             self.name2traces[name].extend(demos)
+
+    def _draft(self) -> Any:
+        """The student with the demos that there are now."""
+        made = self.student.deepcopy()
+        for name, predictor in made.named_predictors():
+            predictor.demos = self.name2traces[name][: self.max_bootstrapped_demos]
+        return made
 
     def _give_demos(self) -> None:
         rng = random.Random(0)

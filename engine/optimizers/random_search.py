@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 from ..evaluation import Evaluate
@@ -16,6 +17,7 @@ from ..settings import settings
 from .bootstrap import BootstrapFewShot
 from .labeled import LabeledFewShot
 from .teleprompter import Teleprompter
+from .trials import plan_trials, together, trial
 
 __all__ = ["BootstrapFewShotWithRandomSearch"]
 
@@ -91,21 +93,31 @@ class BootstrapFewShotWithRandomSearch(Teleprompter):
         evaluate = Evaluate(
             devset=self.valset, metric=self.metric, num_threads=self.num_threads, max_errors=max_errors
         )
+        chosen = [seed for seed in seeds if restrict is None or seed in restrict]
+        plan_trials(len(chosen), phase="search")
+
+        async def candidate(seed: int) -> dict[str, Any]:
+            program = await self._candidate(seed, student, teacher, labeled_sample, max_errors)
+            result = await trial(
+                program, partial(evaluate.acall, program), size=len(self.valset), label=_described(seed)
+            )
+            subscores = [score for *_, score in result.results]
+            return {"score": result.score, "subscores": subscores, "seed": seed, "program": program}
+
+        # With a score to stop at, each decides whether there is a next one; else they do not depend on each other.
+        width = 1 if self.stop_at_score is not None else len(chosen)
         candidates: list[dict[str, Any]] = []
         best: dict[str, Any] | None = None
-        for seed in seeds:
-            if restrict is not None and seed not in restrict:
-                continue
-            program = await self._candidate(seed, student, teacher, labeled_sample, max_errors)
-            result = await evaluate.acall(program)
-            subscores = [score for *_, score in result.results]
-            candidate = {"score": result.score, "subscores": subscores, "seed": seed, "program": program}
-            candidates.append(candidate)
-            if best is None or result.score > best["score"]:
-                best = candidate
-                logger.info(f"New best score: {result.score} for seed {seed}")
-            if self.stop_at_score is not None and result.score >= self.stop_at_score:
-                logger.info(f"Stopping early because score {result.score} is >= stop_at_score {self.stop_at_score}")
+        for first in range(0, len(chosen), width):
+            for made in await together([partial(candidate, seed) for seed in chosen[first : first + width]]):
+                candidates.append(made)
+                if best is None or made["score"] > best["score"]:
+                    best = made
+                    logger.info(f"New best score: {made['score']} for seed {made['seed']}")
+            if self.stop_at_score is not None and candidates[-1]["score"] >= self.stop_at_score:
+                logger.info(
+                    f"Stopping early because score {candidates[-1]['score']} is >= stop_at_score {self.stop_at_score}"
+                )
                 break
         assert best is not None
         best["program"].candidate_programs = sorted(candidates, key=lambda each: each["score"], reverse=True)
@@ -132,3 +144,7 @@ class BootstrapFewShotWithRandomSearch(Teleprompter):
             max_errors=max_errors,
         )
         return await bootstrap.acompile(student, teacher=teacher, trainset=trainset)
+
+
+def _described(seed: int) -> str:
+    return {-3: "no demos", -2: "labeled demos", -1: "bootstrapped"}.get(seed, f"bootstrapped, seed {seed}")

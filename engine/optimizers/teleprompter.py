@@ -6,24 +6,52 @@ define either. Callbacks are told of the outermost call (`on_compile_start`, `on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import wraps
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+from weakref import WeakKeyDictionary
 
 from ..callbacks import with_callbacks
 from ..sync import run_sync
 
-__all__ = ["Teleprompter"]
+__all__ = ["Teleprompter", "made_with"]
 
 _COMPILING: ContextVar[frozenset[int]] = ContextVar("dspex_compiling", default=frozenset())
 """The optimizers whose callbacks have been told, by identity."""
+
+
+_made_with: WeakKeyDictionary[Teleprompter, tuple[tuple[Any, ...], dict[str, Any]]] = WeakKeyDictionary()
+"""Beside the optimizers and not in them: `get_params` is their attributes."""
+
+
+def made_with(optimizer: object) -> Mapping[str, Any]:
+    """The arguments that an optimizer was made with, defaults included; for one that is no `Teleprompter`, its
+    public attributes."""
+    made = _made_with.get(optimizer) if isinstance(optimizer, Teleprompter) else None
+    if made is None:
+        return {name: value for name, value in vars(optimizer).items() if not name.startswith("_")}
+    arguments, options = made
+    try:
+        bound = inspect.signature(type(optimizer)).bind(*arguments, **options)
+    except (TypeError, ValueError):  # an `__init__` that does not say what it takes
+        return options
+    bound.apply_defaults()
+    return bound.arguments
 
 
 class Teleprompter:
     """Base of the optimizers."""
 
     callback_kind: ClassVar[str] = "compile"
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if (args or kwargs) and cls.__init__ is object.__init__:
+            raise TypeError(f"{cls.__name__}() takes no arguments")
+        made = super().__new__(cls)
+        _made_with[made] = (args, kwargs)
+        return made
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

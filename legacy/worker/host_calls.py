@@ -36,6 +36,8 @@ class HostCalls:
         self._lock = threading.Lock()
         self.request: int | None = None
         """The request in hand, whose cancellation cancels the call in the host too."""
+        self.keeps_rollouts = False
+        """Whether the host is told the `rollout_id` of calls to its model: it knows what that is (it optimizes)."""
         module = types.ModuleType("dspex_host", __doc__)
         module.call = self.call  # type: ignore[attr-defined]
         module.HostCallFailed = HostCallFailed  # type: ignore[attr-defined]

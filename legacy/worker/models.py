@@ -56,7 +56,8 @@ def _host_lm_class(dspy: Any, host: HostCalls) -> Any:
             asked: list[Any] = messages if messages else [{"role": "user", "content": prompt}]
             own = cast("dict[str, Any]", self.kwargs)
             options = {name: value for name, value in {**own, **kwargs}.items() if value is not None}
-            options.pop("rollout_id", None)
+            if not host.keeps_rollouts:
+                options.pop("rollout_id", None)
             schema = options.pop("response_format", None)
             if isinstance(schema, type):
                 schema = {"type": "json_schema", "json_schema": cast("Any", schema).model_json_schema()}

@@ -7,15 +7,19 @@ pool's and from other sessions' (a scope each), and a bounded number of scopes i
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
+import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, suppress
 from typing import Any, cast
 
 from . import wire
+from .compiling import compile_program
 from .host_calls import HostCalls
 from .models import Models
 from .values import Values
@@ -145,6 +149,9 @@ class Programs:
         return known[1]
 
     def _load(self, spec: Mapping[str, Any]) -> Any:
+        if spec["kind"] == "compile":
+            self._host.keeps_rollouts = True  # repeated rounds must not have one answer
+            return compile_program(self.dspy, lambda: self._load(spec["student"]), self._host, self._values)
         if spec["kind"] == "signature":
             if spec["module"] not in MODULES:
                 raise Failure("config", f"module {spec['module']!r} is not one of {', '.join(MODULES)}")
@@ -199,8 +206,8 @@ class Programs:
         if fields:
             streaming: Any = importlib.import_module("dspy.streaming")
             listeners = [streaming.StreamListener(signature_field_name=field) for field in fields]
-            streamed = self.dspy.streamify(program, stream_listeners=listeners, async_streaming=False)
-            return _last(streamed(**inputs), send)
+            streamed = self.dspy.streamify(program, stream_listeners=listeners, is_async_program=_asks_async(program))
+            return _read_here(streamed(**inputs), send)
         result = program(**inputs)
         return _last(cast("Iterator[Any]", result), send) if isinstance(result, Iterator) else result
 
@@ -275,6 +282,48 @@ def _last(items: Iterator[Any], each: Callable[[Any], None]) -> Any:
         if held is not missing:
             each(held)
         held = item
+
+
+def _asks_async(program: Any) -> bool:
+    """Whether a streamed program is called by `acall`: dspy's own modules, which do the same either way, and what has no
+    other. A `forward` of the user's is called, in a thread of dspy's: only it is what is called without streaming.
+    """
+    return type(program).__module__.partition(".")[0] == "dspy" or not hasattr(program, "forward")
+
+
+def _read_here(items: AsyncGenerator[Any], each: Callable[[Any], None]) -> Any:
+    """`_last` for what dspy streams. It is read in this thread and not through dspy's synchronous face, which reads it in
+    another: that one takes all that comes, however slow the host's reader, and reads on when the request is interrupted.
+    """
+    held: list[Any] = []
+
+    async def read() -> None:
+        async with aclosing(items):
+            async for item in items:
+                for before in held:
+                    each(before)  # blocks, and with it the loop that reads from the model
+                held[:] = [item]
+
+    try:
+        asyncio.run(read())
+    except Exception:
+        raise
+    except BaseException:  # interrupted
+        _wait_for_threads()
+        raise
+    return held[0] if held else None
+
+
+def _wait_for_threads() -> None:
+    """Returns when no program is left behind in a thread of the loop that has ended: it may still hold a connection.
+
+    What an interruption cannot reach there does not count as interrupted: the host then kills this process.
+    """
+    for thread in threading.enumerate():
+        if type(thread).__module__.startswith("anyio."):
+            while thread.is_alive():
+                with suppress(BaseException):  # the host insists; it is what is waited for
+                    thread.join()
 
 
 def traceback_of(error: BaseException) -> str:

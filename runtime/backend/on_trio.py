@@ -144,6 +144,7 @@ class TrioBackend:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.now = trio.current_time
         self.slot = _Slot
+        self.relay = _Slot  # its callbacks run at once in any case
         self.scope: Callable[[], anyio.CancelScope] = type(anyio.CancelScope())
         self.relax = checkpoint
         self._nursery = nursery

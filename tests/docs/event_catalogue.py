@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "events.md"
-ROOMS = ("runtime", "supervisors")
+ROOMS = ("runtime", "supervisors", "engine/optimizers")
 
 LINE = re.compile(r"^ {4}([a-z_]+(?:\.[a-z_]+)+)(?: {2,}(\S.*))?$")
 MORE = re.compile(r"^ {12,}(\S.*)$")
@@ -125,9 +125,9 @@ NOTES = {"supervisors": ("Each has also `supervisor`, its label, and `child`, th
 INTRODUCTION = '''\
 # Events
 
-Everything that a runtime and its supervisors do on their own account is an event on one bus, `rt.events`. The names below
-are stable. An event carries its name, the runtime's time in seconds, and the data listed; never the payload of a message.
-Without a subscriber it costs one truth test.
+Everything that a runtime, its supervisors and the jobs of optimizers do on their own account is an event on one bus,
+`rt.events`. The names below are stable. An event carries its name, the runtime's time in seconds, and the data listed; never
+the payload of a message. Without a subscriber it costs one truth test.
 
 ```python
 import anyio

@@ -21,3 +21,17 @@ def nothing(dspy: Any) -> Any:
 
 def without_arguments() -> Any:
     return None
+
+
+def two_steps(dspy: Any) -> Any:
+    """A program with a `forward` of its own, which is all that a program of today's has."""
+
+    class TwoSteps(dspy.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ask = dspy.Predict("question -> answer, score")
+
+        def forward(self, question: str) -> Any:
+            return self.ask(question=question)
+
+    return TwoSteps()
