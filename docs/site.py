@@ -20,12 +20,18 @@ _LINK = re.compile(r"\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_config(config: Any) -> Any:
-    """Give the package its name, for the reference."""
-    source = ROOT / "build" / "site-source"
-    source.mkdir(parents=True, exist_ok=True)
-    link = source / "dspex"
-    if not link.is_symlink():
-        link.symlink_to(ROOT, target_is_directory=True)
+    """Give the package its name, for the reference: a folder of links to the rooms, and to nothing else of the repository."""
+    package = ROOT / "build" / "site-source" / "dspex"
+    if package.is_symlink():
+        package.unlink()
+    package.mkdir(parents=True, exist_ok=True)
+    inside = [ROOT / "__init__.py", *(face.parent for face in ROOT.glob("*/__init__.py") if face.parent.name != "tests")]
+    for stale in {link.name for link in package.iterdir()} - {part.name for part in inside}:
+        (package / stale).unlink()
+    for part in inside:
+        link = package / part.name
+        if not link.is_symlink():
+            link.symlink_to(part)
     return config
 
 
