@@ -16,6 +16,8 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 RUN_EXTRAS = legacy,local,openai,trio
 INPUTS = pyproject.toml constraints.txt Makefile
+OLD_DSPY = 3.3.1
+OLD_DSPY_READY = $(VENV)/dspy-$(OLD_DSPY)/.installed
 
 .DELETE_ON_ERROR:
 .PHONY: demo test lint suite bench chaos versions clean distclean
@@ -24,14 +26,14 @@ demo: $(VENV)/.installed-run
 	@$(BIN)/python examples/first_run.py
 
 # Everything is run even if something fails, and pytest's closing line is the last one.
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev $(OLD_DSPY_READY)
 	@failed=0; \
 	$(BIN)/ruff check . || failed=1; \
 	$(BIN)/basedpyright --pythonpath $(BIN)/python || failed=1; \
 	$(BIN)/python -m pytest $(PYTEST_ARGS) || failed=1; \
 	exit $$failed
 
-suite: $(VENV)/.installed-dev
+suite: $(VENV)/.installed-dev $(OLD_DSPY_READY)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
@@ -45,12 +47,14 @@ bench: $(VENV)/.installed-dev
 		echo "== $$file"; $(BIN)/python "$$file"; \
 	done
 
-# The legacy pool under a thousand SIGKILLs, on both loops; seeded.
+# The legacy pool under a thousand SIGKILLs, and what ten thousand calls leave behind, on both loops; seeded.
 chaos: $(VENV)/.installed-dev
-	@$(BIN)/python tests/legacy/chaos.py --kills 1000 --workers 4
-	@$(BIN)/python tests/legacy/chaos.py --kills 1000 --workers 4 --backend trio
+	@failed=0; for backend in asyncio trio; do \
+		$(BIN)/python tests/legacy/chaos.py --kills 1000 --workers 4 --backend $$backend || failed=1; \
+		$(BIN)/python tests/legacy/chaos.py --calls 10000 --workers 4 --backend $$backend || failed=1; \
+	done; exit $$failed
 
-# Workers under other releases of dspy beside this one, each in an environment of its own.
+# Workers under other releases of dspy beside this one, each in an environment wholly its own.
 versions: $(VENV)/.installed-dev
 	@for v in 3.3.1 2.6.27; do test -x .venv-dspy-$$v/bin/python || \
 		{ $(BIN)/python -m venv .venv-dspy-$$v && .venv-dspy-$$v/bin/pip install -q "dspy==$$v"; } || exit 1; done
@@ -84,6 +88,19 @@ $(VENV)/.installed-run $(VENV)/.installed-dev: $(INPUTS)
 	@$(BIN)/python -c 'import dspex'
 	@# What the tests need holds what the demo needs.
 	@touch $@ $(if $(findstring dev,$(EXTRAS)),$(VENV)/.installed-run)
+
+# The suite runs pools of two releases of dspy side by side. The other one has an environment inside $(VENV): only dspy
+# itself is installed there (4 MB), what both need is found in $(VENV).
+$(OLD_DSPY_READY): $(VENV)/.installed-dev
+	@rm -rf $(@D)
+	@echo "Installing dspy $(OLD_DSPY) beside, for the tests of two releases in one tree"
+	@$(BIN)/python -m venv --without-pip $(@D)
+	@packages="$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" && \
+		$(PIP) install -q --no-deps --target "$$packages" "dspy==$(OLD_DSPY)" && \
+		$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+			>"$$packages/shared.pth"
+	@$(@D)/bin/python -c 'import dspy, sys; sys.exit(dspy.__version__ != "$(OLD_DSPY)")'
+	@touch $@
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -6,10 +6,9 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import resource
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -18,6 +17,8 @@ import httpx
 from ..engine.sandbox import LocalInterpreter, SandboxUnavailableError
 from ..legacy import LegacyError, LegacyPool, MissingLegacy, PoolOptions, SignatureProgram, start_legacy_pool
 from ..runtime import open_runtime
+from .extras import PURPOSES, installed_extras
+from .machine import limit_findings, missing_features
 
 State = Literal["ok", "warning", "broken"]
 """ok: as it should be. warning: something is not there that not everybody needs. broken: what was asked for cannot work."""
@@ -47,14 +48,8 @@ class Question:
     api_base: str | None = None
 
 
-_EXTRAS = {
-    "openai": ("openai", "openai", "LM('openai/...') and every server of that shape"),
-    "anthropic": ("anthropic", "anthropic", "LM('anthropic/...')"),
-    "local": ("xllamacpp", "xllamacpp", "a language model on this machine"),
-    "trio": ("trio", "trio", "running on trio"),
-}
-_OPEN_FILES = 1024
-_SHM_BYTES = 64 * 1024 * 1024
+_TESTED = ((3, 11), (3, 13))
+"""Versions of Python that the tests run on: the first and the last."""
 _WORKER_SECONDS = 60.0
 _ENDPOINTS = {
     "openai": ("https://api.openai.com/v1", "OPENAI_API_KEY"),
@@ -73,28 +68,44 @@ async def examine(question: Question, show: Callable[[Check], None]) -> list[Che
 
 async def _checks(question: Question) -> AsyncIterator[Check]:
     yield _python()
-    for extra in _EXTRAS:
-        yield _extra(extra)
+    for check in _extras():
+        yield check
     yield _weights()
     yield await _worker(question.python)
-    yield _system()
+    yield _kernel()
     yield await _sandbox()
-    yield _open_files()
-    yield _shared_memory()
+    for check in _limits():
+        yield check
     if question.model is not None:
         yield await _endpoint(question.model, question.api_base)
+    else:
+        yield Check("model", "warning", "none was named", "dspex doctor --model openai/<name> asks whether it can be reached")
 
 
 def _python() -> Check:
-    return Check("python", "ok", f"{platform.python_version()} ({sys.executable})")
+    found = f"{platform.python_version()} ({sys.executable})"
+    first, last = _TESTED
+    if not first <= sys.version_info[:2] <= last:
+        bounds = " to ".join(".".join(map(str, version)) for version in _TESTED)
+        return Check("python", "warning", found, f"dspex is tested on {bounds}: use one of these if something is odd")
+    return Check("python", "ok", found)
 
 
-def _extra(extra: str) -> Check:
-    module, package, purpose = _EXTRAS[extra]
-    if importlib.util.find_spec(module) is None:
-        advice = f'needed for {purpose}: pip install "dspex[{extra}]"'
-        return Check(f"extra {extra}", "warning", "not installed", advice)
-    return Check(f"extra {extra}", "ok", f"{package} {importlib.metadata.version(package)}")
+def _extras() -> Iterator[Check]:
+    extras = installed_extras()
+    if not extras:
+        advice = 'pip install -e . in that folder, or pip install "dspex[...]"'
+        yield Check("extras", "warning", "unknown: dspex runs from a folder that was never installed", advice)
+    for extra in extras:
+        name, purpose = f"extra {extra.name}", PURPOSES.get(extra.name, extra.name)
+        advice = f'needed for {purpose}: pip install "dspex[{extra.name}]"'
+        if extra.unfit:
+            yield Check(name, "warning", f"another version: {', '.join(extra.unfit)}", advice)
+        elif extra.missing:
+            found = "not installed" if not extra.installed else f"without {', '.join(extra.missing)}"
+            yield Check(name, "warning", found, advice)
+        else:
+            yield Check(name, "ok", ", ".join(extra.installed))
 
 
 def _weights() -> Check:
@@ -125,14 +136,15 @@ async def _worker(python: str) -> Check:
         return Check(name, "broken", f"{type(error).__name__}: {error}", advice)
 
 
-def _system() -> Check:
+def _kernel() -> Check:
     system = f"{platform.system()} {platform.release()}"
     if sys.platform != "linux":
         return Check("kernel", "broken", system, "the legacy pool and the sandbox need Linux; the rest runs anywhere")
-    missing = [call for call in ("pidfd_open",) if not hasattr(os, call)]
+    missing = missing_features()
     if missing:
-        return Check("kernel", "warning", f"{system}, without {', '.join(missing)}", "use a kernel of 5.3 or newer")
-    return Check("kernel", "ok", system)
+        found = f"{system}, without {', '.join(name for name, _ in missing)}"
+        return Check("kernel", "warning", found, "; ".join(f"{name}: {advice}" for name, advice in missing))
+    return Check("kernel", "ok", f"{system}, with all that the legacy pool uses")
 
 
 async def _sandbox() -> Check:
@@ -148,23 +160,9 @@ async def _sandbox() -> Check:
     return Check(name, "ok", "code of a model runs without network, files and further processes")
 
 
-def _open_files() -> Check:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    found = f"{soft} open files (hard limit {'none' if hard == resource.RLIM_INFINITY else hard})"
-    if soft < _OPEN_FILES:
-        return Check("limits", "warning", found, f"raise it for busy services: ulimit -n {_OPEN_FILES} or more")
-    return Check("limits", "ok", found)
-
-
-def _shared_memory() -> Check:
-    try:
-        free = shutil.disk_usage("/dev/shm").free
-    except OSError as error:
-        return Check("shared memory", "warning", str(error), "large payloads to workers travel more slowly without it")
-    found = f"{free // 2**20} MB free in /dev/shm"
-    if free < _SHM_BYTES:
-        return Check("shared memory", "warning", found, "give it 64 MB or more (Docker: --shm-size)")
-    return Check("shared memory", "ok", found)
+def _limits() -> Iterator[Check]:
+    for what, found, advice in limit_findings():
+        yield Check(f"limit of {what}", "warning" if advice else "ok", found, advice)
 
 
 async def _endpoint(model: str, api_base: str | None) -> Check:

@@ -79,12 +79,22 @@ if TYPE_CHECKING:
         majority,
     )
     from .optimizers import (
+        COPRO,
+        GEPA,
+        GRPO,
+        SIMBA,
+        BetterTogether,
         BootstrapFewShot,
+        BootstrapFewShotWithOptuna,
         BootstrapFewShotWithRandomSearch,
+        BootstrapFinetune,
         Ensemble,
+        InferRules,
         KNNFewShot,
         LabeledFewShot,
+        MIPROv2,
         Teleprompter,
+        bootstrap_trace_data,
     )
     from .optimizers import BootstrapFewShotWithRandomSearch as BootstrapRS
     from .optimizers.jobs import (
@@ -150,9 +160,13 @@ if TYPE_CHECKING:
     from .usage import UsageTracker, track_usage
 
 __all__ = [
+    "COPRO",
+    "GEPA",
+    "GRPO",
     "KNN",
     "LM",
     "RLM",
+    "SIMBA",
     "Adapter",
     "AdapterError",
     "AdapterParseError",
@@ -163,8 +177,11 @@ __all__ = [
     "BaseLM",
     "BaseModule",
     "BestOfN",
+    "BetterTogether",
     "BootstrapFewShot",
+    "BootstrapFewShotWithOptuna",
     "BootstrapFewShotWithRandomSearch",
+    "BootstrapFinetune",
     "BootstrapRS",
     "Budget",
     "BudgetExhausted",
@@ -196,6 +213,7 @@ __all__ = [
     "FinalOutput",
     "History",
     "Image",
+    "InferRules",
     "InputField",
     "Installed",
     "JSONAdapter",
@@ -226,6 +244,7 @@ __all__ = [
     "LMUnsupportedModelError",
     "LabeledFewShot",
     "LocalInterpreter",
+    "MIPROv2",
     "MissingExtra",
     "MissingInputError",
     "Module",
@@ -276,6 +295,7 @@ __all__ = [
     "UsageTracker",
     "XMLAdapter",
     "asyncify",
+    "bootstrap_trace_data",
     "check_inputs",
     "configure",
     "configure_cache",

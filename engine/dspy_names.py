@@ -96,6 +96,16 @@ PATHS: dict[str, tuple[str, ...]] = {
     "primitives.python_interpreter": ("sandbox",),
     "primitives.repl_types": ("sandbox.repl",),
     "primitives.sandbox_serializable": ("sandbox.serializable",),
+    "propose": ("optimizers.proposals",),
+    "propose.dataset_summary_generator": ("optimizers.proposals.dataset_summary",),
+    "propose.grounded_proposer": (
+        "optimizers.proposals.grounded",
+        "optimizers.proposals.module_instruction",
+        "optimizers.proposals.texts",
+        "optimizers.proposals",
+    ),
+    "propose.propose_base": ("optimizers.proposals",),
+    "propose.utils": ("optimizers.proposals.texts", "optimizers.proposals"),
     "retrievers": ("retrieval",),
     "retrievers.embeddings": ("retrieval",),
     "retrievers.retrieve": ("retrieval",),
@@ -108,11 +118,30 @@ PATHS: dict[str, tuple[str, ...]] = {
     "streaming.streamify": ("streaming.streamify",),
     "streaming.streaming_listener": ("streaming.listener",),
     "teleprompt": ("optimizers",),
+    "teleprompt.bettertogether": ("optimizers.better_together", "optimizers"),
     "teleprompt.bootstrap": ("optimizers",),
+    "teleprompt.copro_optimizer": ("optimizers.copro", "optimizers"),
+    "teleprompt.infer_rules": ("optimizers.infer_rules", "optimizers"),
+    "teleprompt.bootstrap_finetune": ("optimizers.weights", "optimizers"),
     "teleprompt.ensemble": ("optimizers",),
+    "teleprompt.bootstrap_trace": ("optimizers.bootstrap_trace",),
+    "teleprompt.gepa": ("optimizers.gepa", "optimizers.instruction_proposer"),
+    "teleprompt.gepa.gepa": ("optimizers.gepa", "optimizers.gepa_result", "optimizers.gepa_adapter"),
+    "teleprompt.gepa.gepa_utils": (
+        "optimizers.gepa_adapter",
+        "optimizers.bootstrap_trace",
+        "optimizers.instruction_proposer",
+    ),
+    "teleprompt.gepa.instruction_proposal": ("optimizers.instruction_proposer", "optimizers.multimodal_proposer"),
+    "teleprompt.grpo": ("optimizers.weights", "optimizers"),
     "teleprompt.knn_fewshot": ("optimizers",),
+    "teleprompt.mipro_optimizer_v2": ("optimizers.mipro", "optimizers"),
     "teleprompt.random_search": ("optimizers",),
+    "teleprompt.simba": ("optimizers",),
+    "teleprompt.simba_utils": ("optimizers.simba_strategies",),
     "teleprompt.teleprompt": ("optimizers",),
+    "teleprompt.teleprompt_optuna": ("optimizers.few_shot_optuna", "optimizers"),
+    "teleprompt.utils": ("optimizers.few_shot_sets", "optimizers.candidates", "optimizers"),
     "teleprompt.vanilla": ("optimizers",),
     "utils": ("callbacks", "lm.dummy", "lm.dummy_vectors", "streaming.messages"),
     "utils.asyncify": ("bridges",),
@@ -140,32 +169,15 @@ _OTHER_NAMES = {
     ("primitives.module", "set_attribute_by_name"): "paths:set_at",
 }
 
-_OPTIMIZERS = "such optimizers are not part of the native engine yet"
 _COLBERT = "it is the client of one kind of server; a function that asks it, given to configure(rm=...), does the same"
 _DATASETS = "they are downloaded from hosts of others; build Examples from your own files"
 _EXPERIMENTAL = "it is experimental in dspy"
 _LITELLM = "the engine calls providers through their own SDKs; there is no litellm"
 
 NOT_OFFERED: dict[str, str] = {
-    **dict.fromkeys(
-        (
-            "AvatarOptimizer",
-            "BetterTogether",
-            "BootstrapFewShotWithOptuna",
-            "BootstrapFinetune",
-            "COPRO",
-            "GEPA",
-            "GRPO",
-            "InferRules",
-            "MIPROv2",
-            "SIMBA",
-            "bootstrap_trace_data",
-            "propose",
-        ),
-        _OPTIMIZERS,
-    ),
     "ColBERTv2": _COLBERT,
     "datasets": _DATASETS,
+    "AvatarOptimizer": "it is broken in dspy 3: its constructor needs dspy.TypedPredictor, which is gone, and raises",
     **dict.fromkeys(("Flex",), _EXPERIMENTAL),
     **dict.fromkeys(("enable_litellm_logging", "disable_litellm_logging"), _LITELLM),
 }

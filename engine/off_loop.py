@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from .sync import alone_on_own_loop, beside_own_loop, run_sync
 
-__all__ = ["HostFunction", "ask", "call_off_loop", "in_thread"]
+__all__ = ["HostFunction", "ask", "call_off_loop", "in_thread", "is_async"]
 
 
 async def in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -40,9 +40,20 @@ def _boxed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     return (function(*args, **kwargs),)
 
 
+def is_async(program: Any) -> bool:
+    """Whether `ask` awaits it on the loop: it has an async `acall`, or is an async function or an object that is called
+    as one.
+    """
+    return inspect.iscoroutinefunction(getattr(program, "acall", None)) or _is_coroutine_function(program)
+
+
+def _is_coroutine_function(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
 async def call_off_loop(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """The result of `function`, awaited if it is awaitable."""
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+    if _is_coroutine_function(function):
         return await function(*args, **kwargs)
     result: Any = await in_thread(function, *args, **kwargs)
     return await result if inspect.isawaitable(result) else result

@@ -19,6 +19,7 @@ import anyio
 from .example import Example
 from .logs import engine_logger
 from .off_loop import ask, call_off_loop
+from .own_variables import with_own_variables
 from .places import PLACE, next_place
 from .settings import settings
 from .sync import run_sync
@@ -219,9 +220,7 @@ class _Run:
     async def _work(self, waiting: Any) -> None:
         for index in waiting:
             self._started[index] = anyio.current_time()
-            # A task of its own for each pair: the context variables that it sets end with it.
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._attempt, index)
+            await with_own_variables(self._attempt(index))
 
     async def _attempt(self, index: int) -> None:
         if self._place is not None:

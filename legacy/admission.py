@@ -78,9 +78,7 @@ class Admission:
         if mark is not None and self._quarantine.refuses(mark, now):
             kills = self._quarantine.kills(mark, now)
             self._rt.events.emit("legacy.request.poisoned", request=None, program=program, kills=kills)
-            reason = "an equal request has crashed workers"
-            crash = WorkerCrashed("a worker", "", returncode=None, maybe_started=False, reason=reason)
-            raise PoisonRequest(crash, kills=kills)
+            raise PoisonRequest.like_another(program, kills=kills, seconds=self._options.quarantine_seconds)
         return mark
 
     def permit(self, program: str) -> bool:

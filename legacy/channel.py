@@ -3,7 +3,9 @@
 Writing is split in two so that no cancelled caller can leave half a frame behind: `post` puts a whole frame into the
 outgoing buffer (and into the socket, as far as that takes it at once) without ever waiting, and one task of the owner
 runs `pump`, which moves the rest as the other side reads. What may wait in the buffer is bounded. A large payload goes
-in a memory file beside the stream (see `worker/wire.py`), so that pings never wait behind it.
+in a memory file beside the stream (see `worker/wire.py`), so that pings never wait behind it; where the kernel gives none
+(no descriptor or no memory is left, files may not be so large) it goes through the stream like any other. Nothing is
+mapped: what the other side does to such a file later is at worst an error of reading, never a signal.
 """
 
 from __future__ import annotations
@@ -21,25 +23,14 @@ from anyio.lowlevel import checkpoint
 from .errors import LegacyError
 from .frames import DEFAULT_FRAME_LIMIT, FrameDecoder, encode_payload
 from .worker import wire
+from .worker.channel import NO_RIGHTS, memory_file, read_memory
 
 __all__ = ["Channel", "ChannelClosed", "ChannelFull"]
 
 _CHUNK = 64 * 1024
 _ANCILLARY = socket.CMSG_SPACE(8 * array.array("i").itemsize)
 _RECEIVE_FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-_IN_MEMORY = hasattr(os, "memfd_create")
-
-
-def _memory_file(payload: bytes) -> int:
-    """An anonymous file that holds `payload`: without a name, so that no end of any process leaves it behind."""
-    fd = os.memfd_create("dspex")
-    try:
-        with open(fd, "wb", closefd=False) as file:
-            file.write(payload)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+_CUT = getattr(socket, "MSG_CTRUNC", 0)
 
 
 class ChannelClosed(LegacyError):
@@ -71,7 +62,7 @@ class Channel:
         self._outgoing: deque[tuple[memoryview, int | None]] = deque()
         self._waiting = 0
         self._more = anyio.Event()
-        self._closed = False
+        self._closed = self._broken = False
         self.received_bytes = 0
         """Grows with every byte that arrives: a life sign of the other side even amid a long message."""
 
@@ -83,22 +74,24 @@ class Channel:
     def post(self, message: Mapping[str, object]) -> None:
         """Sends `message`, now or as soon as the other side reads. Never waits, never sends a part.
 
-        Raises `Unserializable`, `FrameTooLarge`, `ChannelFull` or `ChannelClosed`; then nothing was sent.
+        Raises `Unserializable`, `FrameTooLarge`, `ChannelFull` or `ChannelClosed`; then the other side has not got it: it
+        is gone, if the channel was open.
         """
         payload = encode_payload(message, limit=self._limit)
-        if self._closed:
-            raise ChannelClosed("the channel is closed")
+        if self._closed or self._broken:
+            raise ChannelClosed("the channel is closed" if self._closed else "the other side is gone")
         if self._waiting and self._waiting + len(payload) > self._buffer_limit:
             raise ChannelFull(f"{self._waiting} bytes wait to be read by the other side already")
-        memory: int | None = None
-        if _IN_MEMORY and len(payload) >= wire.MEMORY_THRESHOLD:
-            memory = _memory_file(payload)
+        memory = memory_file(payload) if len(payload) >= wire.MEMORY_THRESHOLD else None
+        if memory is not None:
             data = wire.HEADER.pack(wire.IN_MEMORY | len(payload))
         else:
             data = wire.HEADER.pack(len(payload)) + payload
         self._outgoing.append((memoryview(data), memory))
         self._waiting += len(data)
         self._write()
+        if self._broken:
+            raise ChannelClosed("the other side is gone")
         if self._outgoing:
             self._more.set()
 
@@ -127,7 +120,7 @@ class Channel:
         while not self._inbox:
             self._decoder.raise_if_broken()
             try:
-                data, ancillary, _, _ = self._sock.recvmsg(_CHUNK, _ANCILLARY, _RECEIVE_FLAGS)
+                data, ancillary, flags, _ = self._sock.recvmsg(_CHUNK, _ANCILLARY, _RECEIVE_FLAGS)
             except BlockingIOError:
                 waited = True
                 try:
@@ -146,6 +139,8 @@ class Channel:
             for level, kind, content in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                     self._decoder.take_descriptors(array.array("i", content))
+            if flags & _CUT:
+                self._decoder.end("a large message came, and this process has no descriptor left to take it; raise ulimit -n")
             self.received_bytes += len(data)
             self._inbox += self._decoder.feed(data)
         message = self._inbox.popleft()
@@ -172,7 +167,11 @@ class Channel:
                 sent = self._sock.send(data) if memory is None else self._send_with(data, memory)
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError:  # the other side is gone; receive() meets the same and reports it
+            except OSError as error:
+                if memory is not None and error.errno in NO_RIGHTS:
+                    self._send_inline(memory)
+                    continue
+                self._broken = True  # the other side is gone; receive() meets the same and reports it
                 self._forget_outgoing()
                 return
             if memory is not None:  # descriptors go with the first byte
@@ -182,6 +181,13 @@ class Channel:
                 outgoing.popleft()
             else:
                 outgoing[0] = data[sent:], None
+
+    def _send_inline(self, memory: int) -> None:
+        """The first message goes without its descriptor: the kernel carries none now."""
+        payload = read_memory(memory, os.fstat(memory).st_size)
+        data = wire.HEADER.pack(len(payload)) + payload
+        self._waiting += len(data) - len(self._outgoing[0][0])
+        self._outgoing[0] = memoryview(data), None
 
     def _send_with(self, data: memoryview, memory: int) -> int:
         return self._sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [memory]))])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import cast
 
 from ..runtime import Monitor, NamedRef, Ref, Runtime
-from .errors import LegacyError
+from .errors import MissingLegacy, PoolUnavailable
 from .messages import ReplacementReady, WorkerGaveUp, WorkerReady
 from .recycling import recycling_due
 from .requests import Seat
@@ -88,11 +88,14 @@ class Crew:
             del self.seats[seat.worker]
         self._leave(seat, reason)
 
-    def hopeless(self) -> LegacyError | None:
-        """Why no worker will ever serve; None: one may."""
+    def fail_if_hopeless(self) -> None:
+        """Raises `MissingLegacy` or `PoolUnavailable` when all workers have given up; while one has not, it may serve."""
         if len(self.given_up) < len(self._slots.active):
-            return None
-        return next(iter(self.given_up.values())).error
+            return
+        error = next(iter(self.given_up.values())).error
+        if isinstance(error, MissingLegacy):
+            raise error
+        raise PoolUnavailable(f"no legacy worker can serve: {error}") from error
 
     # --- recycling --------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["Descendants"]
+__all__ = ["Descendants", "children_of"]
 
 
 class Descendants:
@@ -28,7 +28,7 @@ class Descendants:
         if sys.platform == "linux":
             unseen = [pid]
             while unseen:
-                for child in _children(unseen.pop()):
+                for child in children_of(unseen.pop()):
                     with suppress(OSError):
                         pidfds.append(os.pidfd_open(child))
                         unseen.append(child)
@@ -47,7 +47,8 @@ class Descendants:
         return killed
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
+    """Process ids of the children of `pid` now; none where the platform does not tell."""
     found: list[int] = []
     with suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):

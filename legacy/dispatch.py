@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from ..runtime import Ref, Runtime
 from .crew import Crew
-from .errors import LegacyError, SessionBusy
+from .errors import LegacyError, PoolOverloaded, SessionBusy
 from .messages import Assignment
 from .queueing import RequestQueue
 from .requests import Request, Seat
@@ -39,6 +39,16 @@ class Dispatcher:
         self._sessions = sessions
         self._pool = pool
         self._refuse = refuse
+        self.rejected = 0
+        """Requests that were refused because the queue was full."""
+
+    def fail_if_full(self, program: str) -> None:
+        """Raises `PoolOverloaded` when one more request of `program` can neither be placed nor wait."""
+        if not self._queue.refuses or any(seat.room(self._in_flight) > 0 for seat in self._crew.seats.values()):
+            return
+        self.rejected += 1
+        self._rt.events.emit("legacy.request.rejected", program=program, waiting=len(self._queue))
+        raise PoolOverloaded(len(self._queue))
 
     def dispatch(self) -> None:
         """Gives away what can be given away now."""

@@ -166,9 +166,9 @@ def crash_kind(returncode: int | None, reason: str) -> CrashKind:
 
 
 class PoisonRequest(WorkerCrashed):
-    """A request was in a worker's hands at `kills` crashes in a row.
+    """A request was in a worker's hands at `kills` crashes in a row, or an equal one was.
 
-    It is refused instead of ending yet another one.
+    It is refused instead of ending yet another one. `maybe_started` is False where this one was never run.
     """
 
     def __init__(self, crash: WorkerCrashed, *, kills: int) -> None:
@@ -176,12 +176,24 @@ class PoisonRequest(WorkerCrashed):
             crash.worker,
             crash.incarnation,
             returncode=crash.returncode,
-            maybe_started=True,
+            maybe_started=crash.maybe_started,
             reason=f"{crash.reason}; this request has ended {kills} workers and is not tried again",
             log=crash.log,
         )
         self.kills = kills
         self.retriable = False
+
+    @classmethod
+    def like_another(cls, program: str, *, kills: int, seconds: float) -> PoisonRequest:
+        """For a request that was not run, because equal ones ended workers."""
+        crash = WorkerCrashed("no worker", "", returncode=None, maybe_started=False)
+        error = cls(crash, kills=kills)
+        error.reason = f"equal requests to {program!r} have ended {kills} workers"
+        error.args = (
+            f"{error.reason}: it is refused until {seconds:g} s have passed since the last one, and nothing was run; "
+            "send other inputs, mend the program, or see `max_kills` and `quarantine_seconds` in the pool's options",
+        )
+        return error
 
 
 class ProtocolError(LegacyError):
@@ -341,10 +353,11 @@ class SessionLimit(SessionError):
 
 
 class PoolUnavailable(LegacyError):
-    """Every worker has given up for a reason that a restart does not mend; `__cause__` is that reason."""
+    """The pool takes no requests any more: it is draining, or every worker has given up for a reason that a restart does
+    not mend, which is the `__cause__`."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"no legacy worker can serve: {reason}")
+        super().__init__(reason)
 
 
 def _signal_of(returncode: int | None) -> signals.Signals | None:

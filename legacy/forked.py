@@ -7,6 +7,7 @@ status comes from the warden, whose child it is; without a warden its end is sti
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import time
@@ -18,7 +19,7 @@ from typing import Protocol, Self
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ..runtime.os_process import OsProcessStuck
+from ..runtime.os_process import EndWatch, OsProcessStuck
 from .descendants import Descendants
 
 __all__ = ["ChildProcess", "ForkedProcess"]
@@ -41,6 +42,7 @@ class ChildProcess(Protocol):
 
     @property
     def returncode(self) -> int | None: ...
+    def identify(self, pid: object) -> None: ...
     async def wait(self) -> object: ...
     def kill(self) -> None: ...
     async def aclose(self) -> None: ...
@@ -57,6 +59,7 @@ class ForkedProcess:
         self.swept = 0
         """Descendants that outlived it and were killed, known at its end."""
         self._pidfd = pidfd
+        self._end = None if pidfd is None else EndWatch(pidfd)
         self._lifeline: int | None = lifeline
         self._returncode: int | None = None
         self._ended = pidfd is None
@@ -74,6 +77,9 @@ class ForkedProcess:
     def returncode(self) -> int | None:
         """Its exit status or minus its signal, once the warden has told; None before, and for ever without a warden."""
         return self._returncode
+
+    def identify(self, pid: object) -> None:
+        """Nothing to be learnt from the worker's own word: the kernel's descriptor says who it is."""
 
     def report(self, returncode: int, *, peak_bytes: int, swept: int) -> None:
         """The warden's word of its end."""
@@ -104,17 +110,19 @@ class ForkedProcess:
 
     async def _await_end(self, both: anyio.CancelScope) -> None:
         """What the kernel says, in case that the warden cannot."""
-        while not self._ended and self._pidfd is not None:
-            watched = os.dup(self._pidfd)  # one task only can wait for a descriptor
-            try:
-                await anyio.wait_readable(watched)
-                self._ended = True
-            finally:
-                anyio.notify_closing(watched)
-                os.close(watched)
+        while not self._look() and self._end is not None:
+            await self._end.wait()
         with anyio.move_on_after(_STATUS_SECONDS):
             await self._reported.wait()
         both.cancel()
+
+    def _look(self) -> bool:
+        """Whether it has ended; by its descriptor, if nobody has said so."""
+        if not self._ended and self._pidfd is not None:
+            poll = select.poll()
+            poll.register(self._pidfd, select.POLLIN)
+            self._ended = bool(poll.poll(0))
+        return self._ended
 
     def kill(self) -> None:
         """SIGKILL to it and its group, at once. Does nothing when it is over."""
@@ -163,11 +171,11 @@ class ForkedProcess:
 
     def _close(self) -> None:
         self._cut()
-        stdout, pidfd = self.stdout, self._pidfd
-        self.stdout = self._pidfd = None
+        stdout, end = self.stdout, self._end
+        self.stdout = self._pidfd = self._end = None
         if stdout is not None:
             with suppress(Exception):
                 anyio.notify_closing(stdout)
             os.close(stdout)
-        if pidfd is not None:
-            os.close(pidfd)
+        if end is not None:
+            end.close()

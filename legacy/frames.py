@@ -112,6 +112,13 @@ class FrameDecoder:
         del buffer[:at]
         return messages
 
+    def end(self, reason: str) -> None:
+        """Something of the stream is lost: what is complete was returned, and nothing more can be. Raises `ProtocolError`."""
+        self._error = ProtocolError(reason)
+        self._buffer = bytearray()
+        self.close()
+        raise self._error
+
     def raise_if_broken(self) -> None:
         """Raises the `ProtocolError` that ended the stream, if one did."""
         if self._error is not None:
@@ -146,5 +153,5 @@ def _load(payload: bytes) -> dict[str, Any]:
             parsed: object = orjson.loads(payload)
         except orjson.JSONDecodeError:
             return wire.unpack(payload)  # the standard library has the last word on what is JSON
-        return wire.as_message(parsed)
+        return wire.as_message(parsed, tagged=wire.may_have_tags(payload))
     return wire.unpack(payload)

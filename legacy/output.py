@@ -18,6 +18,7 @@ import anyio
 
 __all__ = ["WorkerOutput"]
 
+logging.getLogger("dspex.legacy").addHandler(logging.NullHandler())  # or Python prints what nobody has asked for
 _log = logging.getLogger("dspex.legacy.worker")
 
 _LINE_LIMIT = 2_000

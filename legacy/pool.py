@@ -39,19 +39,19 @@ from typing import Any, Literal, cast
 
 from ..runtime import Actor, Down, Ref, Refuse, Reply, Timer
 from .admission import Admission
+from .arguments import check_count, check_program, check_request, check_session
 from .crew import Crew
 from .dispatch import Dispatcher
 from .errors import (
     LegacyError,
     LegacyTimeout,
-    MissingLegacy,
-    PoolOverloaded,
     PoolUnavailable,
     SessionError,
     SessionLost,
     UnknownProgram,
     WorkerCrashed,
 )
+from .ledger import Ledger
 from .messages import (
     Finished,
     Released,
@@ -66,7 +66,7 @@ from .outcomes import crash_of
 from .policies import Affinity
 from .queueing import RequestQueue
 from .requests import Request, Seat
-from .results import LegacyResult, PoolStatistics, plain
+from .results import LegacyResult, PoolStatistics
 from .slots import Slots
 from .specs import LMSettings, PoolOptions, Program
 from .worker_actor import WorkerActor
@@ -96,16 +96,12 @@ class LegacyPool(Actor):
         self._options = options
         self._name = name
         self._slots = slots or Slots(name, options)
-        self._requests: dict[int, Request] = {}
-        """Accepted and not answered."""
         self._queue = RequestQueue(options.queue, options.overflow)
         self._hoping: list[tuple[int, Reply]] = []
         self._draining = False
-        self._drained: list[Reply] = []
         self._tick_number = 0
         self._tick: Timer | None = None
-        self._accepted = self._completed = self._failed = self._retried = self._shed = 0
-        self._rejected = self._abandoned = self._late = 0
+        self._late = 0
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
@@ -125,28 +121,38 @@ class LegacyPool(Actor):
         `lm` replaces the session's and the pool's, `idempotent` the program's declaration. `timeout` in seconds ends the
         request earlier than the call's deadline would, with `LegacyTimeout`. `streaming`: see `streams.open_stream`.
 
-        Refuses with `UnknownProgram`, `UnknownSession`, `PoolOverloaded`, `PoisonRequest`, `CircuitOpen`, `MissingLegacy`
-        or `PoolUnavailable` at once; with `RemoteError`, `FrameTooLarge`, `Unserializable`, `WorkerCrashed`,
-        `PoisonRequest`, `SessionBusy`, `SessionLost` or `LegacyTimeout` later.
+        Refuses with TypeError, ValueError, `UnknownProgram`, `UnknownSession`, `PoolOverloaded`, `PoisonRequest`,
+        `CircuitOpen`, `MissingLegacy` or `PoolUnavailable` at once; with `RemoteError`, `FrameTooLarge`,
+        `Unserializable`, `WorkerCrashed`, `PoisonRequest`, `SessionBusy`, `SessionLost` or `LegacyTimeout` later.
         """
+        check_request(
+            self._options,
+            program,
+            inputs,
+            lm=lm,
+            idempotent=idempotent,
+            timeout=timeout,
+            session=session,
+            streaming=streaming,
+        )
         if self._draining:
-            raise Refuse(PoolUnavailable("the pool is draining and takes no more requests"))
+            raise Refuse(PoolUnavailable("the pool is draining and takes no more requests; ask another, or start one"))
         try:
             known = self._admission.session(session)
             declared = known.programs.get(program) if known is not None else None
             declared = declared or self._options.programs.get(program)
             if declared is None:
                 raise UnknownProgram(program, (*self._options.programs, *(known.programs if known else ())))
-            self._fail_if_hopeless()
+            self._crew.fail_if_hopeless()
             mark = self._admission.mark(program, inputs)
-            self._fail_if_full(program)
+            self._dispatcher.fail_if_full(program)
             permit = self._admission.permit(program)
         except LegacyError as error:
             raise Refuse(error) from None
         chosen = lm or (known.lm if known is not None else None) or self._options.lm
         request = Request(
             program,
-            inputs,
+            dict(inputs),  # the caller may change its own afterwards
             lm=chosen,
             idempotent=declared.idempotent if idempotent is None else idempotent,
             reply=self.defer(),
@@ -157,20 +163,11 @@ class LegacyPool(Actor):
             fingerprint=mark,
         )
         request.permit = permit
-        ref, number = self.ref, request.number
-        request.reply.on_abandoned(lambda: ref.send(_Abandoned(number)) if number in self._requests else None)
+        ref, number, ledger = self.ref, request.number, self._ledger
+        request.reply.on_abandoned(lambda: ref.send(_Abandoned(number)) if number in ledger else None)
         if timeout is not None:
             request.expiry = self.send_after(timeout, ref, _Expired(number))
-        self._accepted += 1
-        self._requests[number] = request
-        shed = self._queue.shed()
-        self._queue.add(request)
-        if shed is not None:
-            self._shed += 1
-            self.rt.events.emit(
-                "legacy.request.shed", request=shed.number, program=shed.program, waiting=len(self._queue)
-            )
-            self._answer(shed, PoolOverloaded(len(self._queue), shed=True))
+        ledger.accept(request)
         self._dispatcher.dispatch()
         return cast("LegacyResult", None)  # the reply is deferred
 
@@ -186,8 +183,9 @@ class LegacyPool(Actor):
         """Opens a session, whole or not at all. `programs` are its own, under names that may hide the pool's.
 
         `affinity`: see `policies.Affinity`. `on_loss`: when its worker dies, "replay" gives programs and settings to the next
-        one and goes on; "fail" tells the next request `SessionLost` first. Refuses with `SessionLimit`, ValueError.
+        one and goes on; "fail" tells the next request `SessionLost` first. Refuses with `SessionLimit`, TypeError, ValueError.
         """
+        check_session(self._options, session, programs, lm)
         self._admission.expire_sessions()
         try:
             self._admission.sessions.open(
@@ -200,8 +198,10 @@ class LegacyPool(Actor):
     def define(self, session: str, program: str, spec: Program) -> None:
         """Adds a program to a session or replaces it; workers load the new one at its next request.
 
-        Refuses with `UnknownSession`, `SessionLimit`.
+        Refuses with `UnknownSession`, `SessionLimit`, TypeError, ValueError.
         """
+        check_session(self._options, session, None, None)
+        check_program(self._options, program, spec)
         self._admission.expire_sessions()
         try:
             self._admission.sessions.define(session, program, spec, self.rt.now())
@@ -210,6 +210,7 @@ class LegacyPool(Actor):
 
     def close_session(self, session: str) -> bool:
         """Forgets a session; what runs for it goes on. False: there was none."""
+        check_session(self._options, session, None, None)
         closed = self._admission.sessions.close(session)
         if closed:
             self.rt.events.emit("legacy.session.closed", session=session, expired=False)
@@ -221,16 +222,20 @@ class LegacyPool(Actor):
         There is no way back: stop the pool's supervisor then; it returns when all of its processes are gone.
         """
         self._draining = True
-        if self._requests:
-            self._drained.append(self.defer())
+        if len(self._ledger):
+            self._ledger.when_empty(self.defer())
 
     def wait_ready(self, workers: int = 1) -> int:
         """Waits until so many workers have loaded dspy, and returns how many have.
 
-        Refuses with `MissingLegacy` or `PoolUnavailable` when all have given up.
+        Refuses with `MissingLegacy` or `PoolUnavailable` when all have given up, TypeError, and ValueError for more than
+        the pool can have.
         """
+        check_count("workers", workers)
+        if workers > self._options.slots:
+            raise Refuse(ValueError(f"the pool has at most {self._options.slots} workers: {workers} are never ready"))
         try:
-            self._fail_if_hopeless()
+            self._crew.fail_if_hopeless()
         except LegacyError as error:
             raise Refuse(error) from None
         ready = self._crew.ready
@@ -243,13 +248,13 @@ class LegacyPool(Actor):
         return PoolStatistics(
             workers=self._crew.statistics(),
             waiting=len(self._queue),
-            running=sum(request.seat is not None for request in self._requests.values()),
-            accepted=self._accepted,
-            completed=self._completed,
-            failed=self._failed,
-            retried=self._retried,
-            rejected=self._rejected,
-            abandoned=self._abandoned,
+            running=self._ledger.running,
+            accepted=self._ledger.accepted,
+            completed=self._ledger.completed,
+            failed=self._ledger.failed,
+            retried=self._ledger.retried,
+            rejected=self._dispatcher.rejected,
+            abandoned=self._ledger.abandoned,
             late=self._late,
             start="fork" if self._slots.forks else "spawn",
             active=len(self._slots.active),
@@ -257,7 +262,7 @@ class LegacyPool(Actor):
             quarantined=self._admission.quarantined,
             open_circuits=self._admission.open_circuits(),
             recycled=self._crew.recycled,
-            shed=self._shed,
+            shed=self._ledger.shed,
         )
 
     @property
@@ -273,6 +278,7 @@ class LegacyPool(Actor):
 
     async def init(self) -> None:
         self._admission = Admission(self.rt, self._options)
+        self._ledger = Ledger(self.rt, self._queue, self._admission)
         self._crew = Crew(self.rt, self._name, self._options, self._slots, monitor=self.monitor, leave=self._left)
         self._dispatcher = Dispatcher(
             self.rt,
@@ -281,7 +287,7 @@ class LegacyPool(Actor):
             self._crew,
             self._admission.sessions,
             pool=cast("Ref[object]", self.ref),
-            refuse=self._answer,
+            refuse=self._ledger.answer,
         )
         self._crew.call_roll()
         self._next_tick()
@@ -297,7 +303,9 @@ class LegacyPool(Actor):
                 if seat is not None:
                     self._crew.remove(seat, message.reason)
             case _Abandoned():
-                self._drop(message.number, None)
+                request = self._ledger.find(message.number)
+                if request is not None:
+                    self._end_early(request, None)
             case _Expired():
                 self._expire(message.number)
             case Released():
@@ -341,13 +349,13 @@ class LegacyPool(Actor):
     def _worker_gave_up(self, message: WorkerGaveUp) -> None:
         self._crew.given_up[message.worker] = message
         try:
-            self._fail_if_hopeless()
+            self._crew.fail_if_hopeless()
         except LegacyError as error:
             hoping, self._hoping = self._hoping, []
             for _, reply in hoping:
                 reply.refuse(error)
             for request in self._queue:
-                self._answer(request, error)
+                self._ledger.answer(request, error)
 
     def _left(self, seat: Seat, reason: object) -> None:
         """A process is gone, and perhaps requests with it. Only the first of them can have begun."""
@@ -357,33 +365,17 @@ class LegacyPool(Actor):
         for session in self._admission.sessions.incarnation_gone(incarnation):
             self.rt.events.emit("legacy.session.lost", session=session.name, incarnation=incarnation)
         crash = crash_of(reason, seat.worker, incarnation)
-        for position, request in enumerate(held):
+        for position, request in reversed([*enumerate(held)]):  # each goes before those that wait: the first comes last
             if request is not None:
                 maybe = crash if position == 0 else crash.about_request(maybe_started=False)
-                self._crashed_under(request, maybe)
-
-    def _fail_if_hopeless(self) -> None:
-        """Raises `MissingLegacy` or `PoolUnavailable` when all workers have given up."""
-        error = self._crew.hopeless()
-        if isinstance(error, MissingLegacy):
-            raise error
-        if error is not None:
-            raise PoolUnavailable(str(error)) from error
-
-    def _fail_if_full(self, program: str) -> None:
-        if not self._queue.refuses:
-            return
-        if any(seat.room(self._options.max_in_flight) > 0 for seat in self._crew.seats.values()):
-            return
-        self._rejected += 1
-        self.rt.events.emit("legacy.request.rejected", program=program, waiting=len(self._queue))
-        raise PoolOverloaded(len(self._queue))
+                self._ledger.crashed_under(request, maybe)
+        self._dispatcher.dispatch()
 
     # --- answers ----------------------------------------------------------------------------------------------------
 
     def _finished(self, message: Finished) -> None:
         seat = self._crew.seats.get(message.worker)
-        request = self._requests.get(message.number)
+        request = self._ledger.find(message.number)
         if seat is None or request is None or request.seat is not seat:
             # Its caller has gone. The worker was told to abandon it, found nothing to abandon, and serves on.
             self._late += 1
@@ -398,16 +390,17 @@ class LegacyPool(Actor):
             seat.held.pop(message.number, None)
             if message.incarnation != seat.incarnation or not seat.held:
                 seat.ready = False  # it was not ready for a request; it announces itself when it is
-            self._crashed_under(request, outcome)
+            self._ledger.crashed_under(request, outcome)
+            self._dispatcher.dispatch()
             return
         if isinstance(outcome, RunOutcome):
             seat.rss_bytes = outcome.rss_bytes or seat.rss_bytes
-            self._answer(request, self._result(request, outcome, message))
+            self._ledger.answer(request, self._ledger.result(request, outcome, message))
         else:
             seat.failures += 1
             if isinstance(outcome, SessionLost) and request.session is not None:
                 seat.untold(request.session)
-            self._answer(request, outcome)
+            self._ledger.answer(request, outcome)
         self._vacated(seat, message.number)
         self._dispatcher.dispatch()
 
@@ -423,83 +416,16 @@ class LegacyPool(Actor):
             seat.idle_since = self.rt.now()
         self._crew.look_after(seat)
 
-    def _result(self, request: Request, outcome: RunOutcome, message: Finished) -> LegacyResult:
-        return LegacyResult(
-            values=plain(outcome.values),
-            usage=plain(outcome.usage),
-            latency_s=self.rt.now() - request.since,
-            run_s=outcome.run_s,
-            worker=message.worker,
-            incarnation=message.incarnation,
-            attempts=request.attempts,
-            typed=outcome.values,
-        )
-
-    def _crashed_under(self, request: Request, crash: WorkerCrashed) -> None:
-        """Goes on with a request after its worker crashed, or tells its caller."""
-        request.seat = None
-        refused = self._admission.try_again(request, crash)
-        if refused is not None:
-            self._answer(request, refused)
-            return
-        self._retried += 1
-        self.rt.events.emit(
-            "legacy.request.retried",
-            request=request.number,
-            program=request.program,
-            worker=crash.worker,
-            kills=request.kills,
-        )
-        self._queue.add(request, first=True)  # it has waited already
-        self._dispatcher.dispatch()
-
-    def _answer(self, request: Request, answer: LegacyResult | LegacyError) -> None:
-        del self._requests[request.number]
-        self._queue.remove(request)
-        if request.expiry is not None:
-            request.expiry.cancel()
-        if isinstance(answer, LegacyError):
-            self._failed += 1
-            self._admission.settle(request, answer)
-            request.reply.refuse(answer)
-        else:
-            self._completed += 1
-            self._admission.settle(request, None)
-            request.reply.send(answer)
-        self._look_drained()
-
-    def _look_drained(self) -> None:
-        if self._drained and not self._requests:
-            drained, self._drained = self._drained, []
-            for reply in drained:
-                reply.send(None)
-
-    def _drop(self, number: int, answer: LegacyError | None) -> None:
-        """A request ends before its worker has answered: its caller has gone, or gets `answer`."""
-        request = self._requests.get(number)
-        if request is None:
-            return
-        seat, request.seat = request.seat, None
-        if answer is not None:
-            self._answer(request, answer)
-        else:
-            del self._requests[number]
-            self._queue.remove(request)
-            if request.expiry is not None:
-                request.expiry.cancel()
-            self._admission.withdraw(request)
-            self._abandoned += 1
-            self.rt.events.emit(
-                "legacy.request.abandoned", request=number, program=request.program, running=seat is not None
-            )
-            self._look_drained()
+    def _end_early(self, request: Request, answer: LegacyError | None) -> None:
+        seat = self._ledger.end_early(request, answer)
         if seat is not None:
-            if number in seat.held:
-                seat.held[number] = None  # the place is taken until the worker says that it is free
-            seat.ref.cast(WorkerActor.abandon, number)
+            if request.number in seat.held:
+                seat.held[request.number] = None  # the place is taken until the worker says that it is free
+            seat.ref.cast(WorkerActor.abandon, request.number)
 
     def _expire(self, number: int) -> None:
-        request = self._requests.get(number)
+        request = self._ledger.find(number)
         if request is not None:
             assert request.timeout is not None
-            self._drop(number, LegacyTimeout(request.program, request.timeout, started=request.seat is not None))
+            started = request.seat is not None
+            self._end_early(request, LegacyTimeout(request.program, request.timeout, started=started))

@@ -61,6 +61,8 @@ class WorkerProcess:
         self._hello: Hello | None = None
         self.dspy = ""
         """Version of the dspy that `load` imported."""
+        self.cache_error = ""
+        """Why it has no disk cache although the options ask for one."""
         self.forked = False
         """Forked from a warden's template; False: started by itself, with an import of dspy of its own."""
         self._killed = False
@@ -85,6 +87,11 @@ class WorkerProcess:
     def returncode(self) -> int | None:
         """None while it lives; then its exit status, or minus the number of the signal that ended it."""
         return self._process.returncode
+
+    @property
+    def swept(self) -> int:
+        """Processes that it left behind and that were killed after its end, as far as they were counted."""
+        return self._process.swept if isinstance(self._process, ForkedProcess) else 0
 
     @classmethod
     async def start(cls, name: str, options: PoolOptions, warden: Warden | None = None) -> WorkerProcess:
@@ -135,6 +142,7 @@ class WorkerProcess:
         message = await self._expect("ready", "failed")
         if message["op"] == "ready":
             self.dspy = str(message.get("dspy"))
+            self.cache_error = str(message.get("cache_error") or "")
             self.load_s = _number(message.get("load_s"))
             return self.load_s
         self.output.drain()
@@ -211,6 +219,7 @@ class WorkerProcess:
 
     async def _greeted(self) -> Hello:
         message = await self._expect("hello")
+        self._process.identify(message.get("pid"))
         version = check_hello(self.name, self._options, message)
         return Hello(self.pid, str(message.get("python")), str(message.get("executable")), version)
 

@@ -8,18 +8,14 @@ from __future__ import annotations
 import anyio
 
 from ..runtime import ActorExit, CallTimeout, Runtime, UnknownProcess
-from .errors import WorkerStartFailed
+from .errors import LegacyError, MissingLegacy, WorkerStartFailed
 from .process import WorkerProcess
+from .retries import pause_after
 from .specs import PoolOptions, worker_names
 from .warden import WardenGone, can_fork
 from .warden_actor import WardenActor, WardenUnfit
 
 __all__ = ["Slots"]
-
-_FREE_FAILURES = 3
-"""Failed starts in a row of one worker that are followed by another at once; later ones wait, twice as long each time."""
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 2.0
 
 _WARDEN_RETRY = 0.05
 
@@ -39,6 +35,7 @@ class Slots:
         self._limit = options.concurrent_starts
         self._gate: anyio.Semaphore | None = None
         self._failures: dict[str, int] = {}
+        self._told: set[str] = set()
         self.active: set[str] = set(worker_names(name, options)[: options.workers])
         """Names of the workers that shall have a process. The pool changes it."""
 
@@ -57,7 +54,11 @@ class Slots:
         limit = rt.now() + options.start_timeout
         while self.forks:
             try:
-                warden = await rt.ref(self.warden).until(limit).call(WardenActor.warden)
+                try:
+                    warden = await rt.ref(self.warden).until(limit).call(WardenActor.warden)
+                except (MissingLegacy, WorkerStartFailed) as error:
+                    self._told.add(str(error))  # the warden has logged it
+                    raise
                 return await WorkerProcess.start(worker, options, warden)
             except WardenUnfit as error:
                 if self._strictly_fork:
@@ -72,6 +73,14 @@ class Slots:
                 await rt.sleep(_WARDEN_RETRY)
         return await WorkerProcess.start(worker, options)
 
+    def first_to_tell(self, error: LegacyError) -> bool:
+        """True, once for each text: what keeps one worker from serving keeps the others too, and is logged once."""
+        text = str(error)
+        if text in self._told:
+            return False
+        self._told.add(text)
+        return True
+
     # --- failures ---------------------------------------------------------------------------------------------------
 
     def failed(self, worker: str) -> None:
@@ -82,6 +91,6 @@ class Slots:
 
     async def pause(self, rt: Runtime, worker: str) -> None:
         """Waits as long as the failures of this worker in a row ask for."""
-        surplus = self._failures.get(worker, 0) - _FREE_FAILURES
-        if surplus > 0:
-            await rt.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (surplus - 1)))
+        pause = pause_after(self._failures.get(worker, 0))
+        if pause:
+            await rt.sleep(pause)

@@ -19,6 +19,14 @@ from .policies import BreakerPolicy, Overflow, RecyclingPolicy, RetryPolicy, Sca
 
 __all__ = ["CompileProgram", "ImportedProgram", "LMSettings", "PoolOptions", "Program", "SignatureProgram", "worker_names"]
 
+
+
+def _no_text(name: str, value: object) -> None:
+    """A str is a sequence of letters, which is never what was meant."""
+    if isinstance(value, str):
+        raise TypeError(f"{name} is a tuple: write ({value!r},)")
+
+
 _NONE: Mapping[str, object] = MappingProxyType({})
 _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
@@ -36,6 +44,18 @@ class SignatureProgram:
     """A saved dspy state (what `program.save("x.json")` writes). An LM in it wins over the request's, as in dspy."""
     idempotent: bool = False
     """Running it twice does no more harm than running it once. True lets the pool repeat it when a worker crashed."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.signature, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f"a signature is a str as 'question -> answer', not {type(self.signature).__name__}; "
+                "a class of your own is named by ImportedProgram"
+            )
+        if self.module not in ("Predict", "ChainOfThought", "ReAct"):
+            raise ValueError(
+                f"module must be 'Predict', 'ChainOfThought' or 'ReAct', not {self.module!r}; others by ImportedProgram"
+            )
+        _no_text("SignatureProgram.tools", self.tools)
 
     def as_message(self) -> dict[str, object]:
         return {
@@ -64,7 +84,7 @@ class ImportedProgram:
     """As in `SignatureProgram`."""
 
     def __post_init__(self) -> None:
-        if not _IMPORT_PATH.fullmatch(self.path):
+        if not isinstance(self.path, str) or not _IMPORT_PATH.fullmatch(self.path):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ValueError(f"{self.path!r} is no import path; write 'package.module:name'")
 
     def as_message(self) -> dict[str, object]:
@@ -109,6 +129,10 @@ class LMSettings:
     cache and usage are kept in one place. `api_base` and `api_key` are not used then."""
     options: Mapping[str, object] = field(default_factory=lambda: _NONE, repr=False)
     """Further keyword arguments: temperature, max_tokens, timeout (seconds), num_retries, ..."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, str) or not self.model:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"LMSettings.model is a non-empty str as 'openai/gpt-4o-mini', not {self.model!r}")
 
     def as_message(self) -> dict[str, object]:
         return {
@@ -171,7 +195,8 @@ class PoolOptions:
     env: Mapping[str, str] | None = field(default=None, repr=False)
     """The workers' environment instead of this process's. Thread counts of numeric libraries are set to 1 in either."""
     cache_dir: str | None = None
-    """Directory of dspy's disk cache, shared by the workers; None: no disk cache, a memory cache in each worker."""
+    """Directory of dspy's disk cache, shared by the workers; None: no disk cache, a memory cache in each worker. Where it
+    cannot be opened (a full disk) workers serve without it, and an event `legacy.worker.uncached` says so."""
     cache_bytes: int = 1_000_000_000
     """Bound of that directory."""
     concurrent_starts: int = 2
@@ -206,7 +231,14 @@ class PoolOptions:
             raise ValueError(f"PoolOptions.overflow must be one of {get_args(Overflow)}, not {self.overflow!r}")
         if self.start not in ("auto", "fork", "spawn"):
             raise ValueError(f"PoolOptions.start must be 'auto', 'fork' or 'spawn', not {self.start!r}")
+        _no_text("PoolOptions.import_paths", self.import_paths)
+        _no_text("PoolOptions.preload", self.preload)
         for name, program in self.programs.items():
+            if not isinstance(program, SignatureProgram | ImportedProgram):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(
+                    f"program {name!r} must be a SignatureProgram(...) or an ImportedProgram(...), "
+                    f"not {type(program).__name__}"
+                )
             missing = [tool for tool in getattr(program, "tools", ()) if tool not in self.callables]
             if missing:
                 raise ValueError(f"program {name!r} names the tools {missing}, which are not in PoolOptions.callables")

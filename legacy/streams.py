@@ -101,6 +101,8 @@ async def open_stream(
     """
     if credit < 1:
         raise ValueError(f"credit must be at least 1, not {credit}")
+    if isinstance(fields, str):
+        raise TypeError(f"fields is a tuple of names: write ({fields!r},)")
     stream = LegacyStream()
     streaming = Streaming(fields, credit, stream.take, lambda: stream.received > 0)
 

@@ -10,39 +10,29 @@ Events, each with `worker` and `incarnation`:
     legacy.worker.state       before, after              see `states`
     legacy.worker.started     pid, forked                a process said hello
     legacy.worker.ready       dspy, load_s               it has dspy and takes requests
+    legacy.worker.uncached    error                      it serves without the disk cache, which cannot be opened
     legacy.worker.failed      error                      it gave up, for a reason that a restart does not mend
     legacy.worker.cancelled   request                    a request that nobody waits for was interrupted, the worker lives
     legacy.worker.replaced    request                    killed on purpose: such a request did not let itself be interrupted
     legacy.worker.recycled    by                         its replacement has taken over
-    legacy.worker.exited      returncode, reason         its process is gone
+    legacy.worker.exited      returncode, reason, swept  its process is gone; so many that it left behind were killed
     legacy.reply.unmatched                               an answer to no question; dropped
 """
 
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import anyio
 
 from ..runtime import Actor, Reason
-from .callables import answer_call
-from .channel import ChannelClosed, ChannelFull
-from .errors import (
-    FrameTooLarge,
-    LegacyError,
-    MissingLegacy,
-    ProtocolError,
-    Unserializable,
-    WorkerCrashed,
-    WorkerStartFailed,
-)
+from .conversation import Conversation
+from .errors import LegacyError, MissingLegacy, WorkerCrashed, WorkerStartFailed
 from .in_hand import Held, InHand
 from .messages import (
     Assignment,
-    Chunk,
     Finished,
     Released,
     ReplacementReady,
@@ -51,11 +41,11 @@ from .messages import (
     WorkerOrphaned,
     WorkerReady,
 )
-from .outcomes import outcome_of
 from .process import WorkerProcess
 from .slots import Slots
 from .specs import PoolOptions
 from .states import TRANSITIONS, WorkerState
+from .successor import Successor
 
 __all__ = ["WorkerActor"]
 
@@ -63,9 +53,6 @@ _log = logging.getLogger("dspex.legacy")
 
 _STILLBORN = 1.0
 """Seconds. A process that ends sooner, with nothing in hand, counts as a start that failed."""
-
-_CALLS = 32
-"""Calls of one worker's programs that this process works on at a time; one more is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +78,9 @@ class WorkerActor(Actor):
         self._state: WorkerState = "parked"
         self._process: WorkerProcess | None = None
         """The loaded process; None means that no request can be taken."""
-        self._next: WorkerProcess | None = None
-        """Loaded too, and waiting to take over."""
-        self._preparing = False
+        self._talk: Conversation | None = None
+        """With `_process`, while there is one."""
+        self._successor = Successor(slots, self._start)
         self._in_hand = InHand()
         self._replacing = False
         self._stopping = False
@@ -105,8 +92,8 @@ class WorkerActor(Actor):
 
     def execute(self, assignment: Assignment) -> None:
         """Takes a request. The answer is a `Finished` to the pool that asked, or this actor's end."""
-        process = self._process
-        if process is None or self._replacing or len(self._in_hand) >= self._options.max_in_flight:
+        talk = self._talk
+        if talk is None or self._replacing or len(self._in_hand) >= self._options.max_in_flight:
             # The pool was told otherwise by a process that has gone since; it hears of this worker when it is ready.
             busy = WorkerCrashed(
                 self._worker, "", returncode=None, maybe_started=False, reason="not ready for a request"
@@ -114,30 +101,18 @@ class WorkerActor(Actor):
             assignment.pool.send(Finished(assignment.number, self._worker, "", busy))
             return
         held = self._in_hand.take(assignment)
-        self._look_busy(process)
-        try:
-            if assignment.define is not None:
-                process.channel.post(
-                    {"op": "define", "scope": assignment.session, "programs": dict(assignment.define)}
-                )
-            process.channel.post(_run_message(assignment, process.incarnation))
-        except (FrameTooLarge, Unserializable) as error:
-            self._finish(process, held, error)
-        except (ChannelClosed, ChannelFull):
-            process.kill()  # it does not take what it is sent; its end is reported with maybe_started=False
-        else:
-            held.sent = True
-            if self._state == "idle":
-                self._turn("busy")
+        talk.run(held)
+        if held.sent and self._state == "idle":
+            self._turn("busy")
 
     def abandon(self, number: int) -> None:
         """Nobody waits for this request any more: its program is interrupted; if it does not unwind, the process is killed.
 
         A request that is over already costs nothing. The pool gets `Released`, or a new incarnation.
         """
-        held, process = self._in_hand.get(number), self._process
-        if held is None or process is None or held.abandoned:
-            if process is not None and len(self._in_hand) == 0 and not self._replacing:
+        held, talk = self._in_hand.get(number), self._talk
+        if held is None or talk is None or held.abandoned:
+            if talk is not None and len(self._in_hand) == 0 and not self._replacing:
                 self._announce()
             return
         held.abandoned = True
@@ -145,10 +120,9 @@ class WorkerActor(Actor):
         if first:
             self._turn("cancelling")
         if self._options.cancel_grace <= 0 and first:
-            self._replace(process, number)
+            self._replace(talk.process, number)
             return
-        with suppress(LegacyError):
-            process.channel.post({"op": "cancel", "id": number})
+        talk.cancel(number)
         held.overdue = self.send_after(self._options.cancel_grace, self.ref, _Overdue(number))
 
     def report(self) -> None:
@@ -168,24 +142,23 @@ class WorkerActor(Actor):
         self._wanted = anyio.Event()
         if self._process is not None:
             self._replacing = True
-            process, self._process = self._process, None
+            process = self._process
+            self._withdraw()
             self._turn("replacing")
             self.task(self._dismiss, process)
 
     def prepare(self) -> None:
         """Start a process that can take over; the pool gets `ReplacementReady`. Nothing happens if one is on its way."""
-        if self._process is None or self._preparing or self._next is not None:
-            return
-        self._preparing = True
-        self.task(self._prepare, self._process.incarnation)
+        if self._process is not None and self._successor.called_for():
+            self.task(self._prepare, self._process.incarnation)
 
     def swap(self) -> None:
         """The prepared process takes over. The pool gives this when the old one has nothing in hand."""
         old = self._process
-        if old is None or self._next is None or len(self._in_hand):
+        if old is None or self._successor.process is None or len(self._in_hand):
             return
         self._replacing = True
-        self._process = None
+        self._withdraw()
         self._turn("replacing")
         self.task(self._dismiss, old)
 
@@ -246,8 +219,7 @@ class WorkerActor(Actor):
         try:
             await self._serve_one_after_another(process)
         finally:
-            if self._next is not None:
-                await self._next.close()
+            await self._successor.close()
 
     async def _serve_one_after_another(self, process: WorkerProcess | None) -> None:
         while True:
@@ -274,7 +246,7 @@ class WorkerActor(Actor):
             if not self._replacing:
                 raise end
             self._replacing = False
-            process, self._next = self._next, None
+            process = self._successor.take()
 
     async def _serve(self, process: WorkerProcess) -> LegacyError | None:
         """One process, from its hello to its end. Returns why it ended; None: it gave up, and another would too."""
@@ -294,7 +266,7 @@ class WorkerActor(Actor):
                         raise
                     self._give_up(process.incarnation, error)
                     return None
-            self._process = process
+            talk = self._begin(process)
             served_since = self.rt.now()
             self._turn("idle")
             self.rt.events.emit(
@@ -304,9 +276,16 @@ class WorkerActor(Actor):
                 dspy=process.dspy,
                 load_s=process.load_s,
             )
+            if process.cache_error:
+                self.rt.events.emit(
+                    "legacy.worker.uncached",
+                    worker=self._worker,
+                    incarnation=process.incarnation,
+                    error=process.cache_error,
+                )
             process.on_orphaned(lambda: self._tell_pool(WorkerOrphaned(self._worker, process.incarnation)))
             self._announce()
-            end = await process.run(lambda message: self._on_message(process, message))
+            end = await process.run(talk.take)
             first = self._in_hand.first
             if first is None and not self._replacing and self.rt.now() - served_since < _STILLBORN:
                 self._slots.failed(self._worker)
@@ -317,8 +296,8 @@ class WorkerActor(Actor):
             return end
         finally:
             if self._process is process:
-                self._process = None
-            replaced_by = self._next.incarnation if self._replacing and self._next is not None else None
+                self._withdraw()
+            successor = self._successor.process if self._replacing else None
             if not self._replacing:
                 self._in_hand.clear()
                 if not self._stopping:
@@ -330,26 +309,18 @@ class WorkerActor(Actor):
                 incarnation=process.incarnation,
                 returncode=process.returncode,
                 reason=end,
+                swept=process.swept,
             )
-            if replaced_by is not None:
+            if successor is not None:
                 self.rt.events.emit(
-                    "legacy.worker.recycled", worker=self._worker, incarnation=process.incarnation, by=replaced_by
+                    "legacy.worker.recycled",
+                    worker=self._worker,
+                    incarnation=process.incarnation,
+                    by=successor.incarnation,
                 )
 
     async def _prepare(self, incarnation: str) -> None:
-        process: WorkerProcess | None = None
-        error: LegacyError | None = None
-        try:
-            process = await self._start()
-            async with self._slots.gate:
-                await process.load()
-            self._next, process = process, None
-        except LegacyError as failure:
-            error = failure
-        finally:
-            self._preparing = False
-            if process is not None:
-                await process.close()
+        error = await self._successor.prepare()
         self._tell_pool(ReplacementReady(self._worker, incarnation, error))
 
     async def _dismiss(self, process: WorkerProcess) -> None:
@@ -359,7 +330,7 @@ class WorkerActor(Actor):
     def _replace(self, process: WorkerProcess, number: int) -> None:
         """Kills the process for the sake of one request; what it had in hand besides goes back to the pool, not begun."""
         self._replacing = True
-        self._process = None
+        self._withdraw()
         self._turn("replacing")
         self.rt.events.emit(
             "legacy.worker.replaced", worker=self._worker, incarnation=process.incarnation, request=number
@@ -380,7 +351,8 @@ class WorkerActor(Actor):
     def _give_up(self, incarnation: str, error: LegacyError) -> None:
         self._gave_up = error
         self._turn("failed")
-        _log.error("%s cannot serve: %s", self._worker, error)
+        if self._slots.first_to_tell(error):
+            _log.error("%s cannot serve: %s", self._worker, error)
         self.rt.events.emit("legacy.worker.failed", worker=self._worker, incarnation=incarnation, error=error)
         self._announce()
 
@@ -417,108 +389,42 @@ class WorkerActor(Actor):
 
     # --- replies ----------------------------------------------------------------------------------------------------
 
-    def _on_message(self, process: WorkerProcess, message: dict[str, Any]) -> None:
-        held = self._in_hand.get(message.get("id"))
-        op = message["op"]
-        if op not in ("result", "chunk", "ask"):
-            raise ProtocolError(f"{self._worker} sent {op!r:.40}, which is no message of a loaded worker")
-        if held is None or (op != "ask" and message.get("incarnation") != process.incarnation):
-            self.unmatched += 1
-            self.rt.events.emit("legacy.reply.unmatched", worker=self._worker, incarnation=process.incarnation)
-        elif op == "ask":
-            self._asked(process, held, message)
-        elif op == "chunk":
-            self._chunk(process, held, message)
-        else:
-            outcome = outcome_of(
-                message,
-                held.assignment,
-                programs=self._options.programs,
-                frame_limit=self._options.frame_limit,
-                log=process.output.tail()[-10:] if message.get("ok") is False else (),
-            )
-            if isinstance(outcome, RunOutcome) and outcome.rss_bytes:
-                process.rss_bytes = outcome.rss_bytes
-            self._finish(process, held, outcome)
+    def _begin(self, process: WorkerProcess) -> Conversation:
+        """`process` takes requests from now on."""
 
-    def _finish(self, process: WorkerProcess, held: Held, outcome: RunOutcome | LegacyError) -> None:
-        assignment = held.assignment
+        def finish(held: Held, outcome: RunOutcome | LegacyError) -> None:
+            self._finish(talk, held, outcome)
+
+        self._process = process
+        self._talk = talk = Conversation(
+            self._worker,
+            process,
+            self._options,
+            self._in_hand,
+            finish=finish,
+            task=self.task,
+            unmatched=lambda: self._unmatched(process),
+        )
+        return talk
+
+    def _withdraw(self) -> None:
+        """No request can be taken until another process does."""
+        self._process = self._talk = None
+
+    def _unmatched(self, process: WorkerProcess) -> None:
+        self.unmatched += 1
+        self.rt.events.emit("legacy.reply.unmatched", worker=self._worker, incarnation=process.incarnation)
+
+    def _finish(self, talk: Conversation, held: Held, outcome: RunOutcome | LegacyError) -> None:
+        assignment, incarnation = held.assignment, talk.process.incarnation
         self._in_hand.remove(assignment.number)
-        self._look_busy(process)
+        talk.look_busy()
         if held.abandoned:
             self.rt.events.emit(
-                "legacy.worker.cancelled",
-                worker=self._worker,
-                incarnation=process.incarnation,
-                request=assignment.number,
+                "legacy.worker.cancelled", worker=self._worker, incarnation=incarnation, request=assignment.number
             )
-            assignment.pool.send(Released(assignment.number, self._worker, process.incarnation))
+            assignment.pool.send(Released(assignment.number, self._worker, incarnation))
         else:
-            assignment.pool.send(Finished(assignment.number, self._worker, process.incarnation, outcome))
+            assignment.pool.send(Finished(assignment.number, self._worker, incarnation, outcome))
         if self._state in ("busy", "cancelling"):
             self._turn("busy" if len(self._in_hand) else "idle")
-
-    def _look_busy(self, process: WorkerProcess) -> None:
-        first = self._in_hand.first
-        process.busy = first is not None
-        process.output.request = first.assignment.number if first is not None else None
-
-    def _chunk(self, process: WorkerProcess, held: Held, message: dict[str, Any]) -> None:
-        streaming, index, number = held.assignment.streaming, message.get("index"), held.assignment.number
-        if streaming is None or not isinstance(index, int):
-            raise ProtocolError(f"{self._worker} streams where nobody asked it to")
-        if held.abandoned:
-            return
-
-        def grant(count: int) -> None:
-            if self._process is process and self._in_hand.get(number) is held:
-                with suppress(LegacyError):
-                    process.channel.post({"op": "credit", "id": number, "count": count})
-
-        streaming.sink(Chunk(index, message.get("chunk")), grant)
-
-    def _asked(self, process: WorkerProcess, held: Held, message: dict[str, Any]) -> None:
-        name, given = message.get("name"), message.get("arguments")
-        if not isinstance(name, str) or not isinstance(given, dict):
-            raise ProtocolError(f"{self._worker} asks without a name or arguments")
-        arguments = cast("dict[str, Any]", given)
-        if len(held.calls) >= _CALLS:
-            self._answer(process, message, {"ok": False, "message": f"more than {_CALLS} calls at a time"})
-            return
-
-        async def work() -> None:
-            try:
-                answer = await answer_call(name, arguments, self._options.callables, self._options.lm_server)
-                self._answer(process, message, answer)
-            finally:
-                held.calls.discard(handle)
-
-        handle = self.task(work)
-        held.calls.add(handle)
-
-    @staticmethod
-    def _answer(process: WorkerProcess, message: dict[str, Any], answer: dict[str, object]) -> None:
-        head = {"op": "answer", "call": message.get("call")}
-        try:
-            process.channel.post({**head, **answer})
-        except (FrameTooLarge, Unserializable) as error:
-            with suppress(LegacyError):
-                process.channel.post({**head, "ok": False, "message": f"the answer cannot travel: {error}"})
-        except (ChannelClosed, ChannelFull):
-            process.kill()
-
-
-def _run_message(assignment: Assignment, incarnation: str) -> dict[str, object]:
-    message: dict[str, object] = {
-        "op": "run",
-        "id": assignment.number,
-        "incarnation": incarnation,
-        "program": assignment.program,
-        "inputs": dict(assignment.inputs),
-        "lm": None if assignment.lm is None else assignment.lm.as_message(),
-    }
-    if assignment.session is not None:
-        message["session"] = assignment.session
-    if assignment.streaming is not None:
-        message["stream"] = {"fields": list(assignment.streaming.fields), "credit": assignment.streaming.credit}
-    return message

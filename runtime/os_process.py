@@ -25,9 +25,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 import anyio
 
+from .os_process_end import EndWatch
 from .os_process_handle import OsProcessHandle, OsProcessStuck, forking_thread, read_pipe
 
-__all__ = ["OsProcessHandle", "OsProcessStuck", "read_pipe", "spawn_os_process"]
+__all__ = ["EndWatch", "OsProcessHandle", "OsProcessStuck", "read_pipe", "spawn_os_process"]
 
 
 async def spawn_os_process(

@@ -27,6 +27,8 @@ from typing import Self
 import anyio
 from anyio.lowlevel import checkpoint
 
+from .os_process_end import EndWatch
+
 __all__ = ["ForkingThread", "OsProcessHandle", "OsProcessStuck", "forking_thread", "read_pipe"]
 
 _DEATH_BOUND = 5.0
@@ -72,7 +74,7 @@ class OsProcessHandle:
 
     __slots__ = (
         "__weakref__",
-        "_exit_fd",
+        "_end",
         "_lock",
         "_owner",
         "_pidfd",
@@ -99,7 +101,7 @@ class OsProcessHandle:
         self.pid = popen.pid
         self.stdin, self.stdout, self.stderr = pipes
         self._pidfd = _open_pidfd(popen.pid)
-        self._exit_fd: int | None = self._pidfd if self._pidfd is not None else _watch_by_thread(popen.pid)
+        self._end = EndWatch(self._pidfd if self._pidfd is not None else _watch_by_thread(popen.pid))
         _alive[popen.pid] = weakref.ref(self)
 
     @property
@@ -114,16 +116,8 @@ class OsProcessHandle:
         """
         await checkpoint()
         while (code := self._poll()) is None:
-            with self._lock:
-                if self._exit_fd is None:
-                    continue
-                watched = os.dup(self._exit_fd)  # one task only can wait for a descriptor, so each waiter has its own
-            try:
-                await anyio.wait_readable(watched)
-            finally:
-                # trio's epoll keeps what it was not told of, and wakes whoever gets the number next.
-                anyio.notify_closing(watched)
-                os.close(watched)
+            with contextlib.suppress(anyio.ClosedResourceError):  # another thread has just reaped it
+                await self._end.wait()
         return code
 
     def kill(self) -> None:
@@ -166,7 +160,7 @@ class OsProcessHandle:
         return f"<OsProcessHandle pid={self.pid} {state}>"
 
     def __del__(self) -> None:
-        if not hasattr(self, "_exit_fd") or self._owner != os.getpid():
+        if not hasattr(self, "_end") or self._owner != os.getpid():
             return  # never fully made, or a copy inside a forked child of the host
         abandoned = self._poll() is None
         if abandoned:
@@ -174,7 +168,7 @@ class OsProcessHandle:
             # Reaped off the event loop. SimpleQueue.put, unlike Queue.put, may be called inside a finalizer.
             forking_thread.submit(functools.partial(_bury, self._popen))
         self._close_pipes()
-        self._close_exit_fd()
+        self._close_end()
         if abandoned:
             warnings.warn(f"{self!r} was never closed; it is killed now", ResourceWarning, stacklevel=2)
 
@@ -203,7 +197,7 @@ class OsProcessHandle:
                 _alive.pop(self.pid, None)
                 code = _LOST_STATUS
             self._returncode = self._popen.returncode = code
-            self._close_exit_fd()
+            self._close_end()
             return code
 
     def _inspect(self, extra: int) -> int | None:
@@ -245,10 +239,9 @@ class OsProcessHandle:
             if pipe is not None:
                 os.close(pipe)
 
-    def _close_exit_fd(self) -> None:
-        exit_fd, self._exit_fd, self._pidfd = self._exit_fd, None, None
-        if exit_fd is not None:
-            os.close(exit_fd)
+    def _close_end(self) -> None:
+        self._pidfd = None
+        self._end.close()
 
 
 def _bury(popen: subprocess.Popen[bytes]) -> None:

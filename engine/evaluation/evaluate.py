@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
+from inspect import isawaitable
 from typing import Any, ClassVar
 
 from ..callbacks import with_callbacks
 from ..example import Prediction
 from ..logs import engine_logger
-from ..off_loop import ask
+from ..off_loop import ask, is_async
 from ..parallel import Parallel
 from ..settings import settings
 from ..sync import run_sync
+from .metric_threads import MetricThreads
 from .results import EvaluationResult, Scored, metric_name, rows_of, show, write_csv, write_json
 
 __all__ = ["Evaluate"]
@@ -152,7 +155,7 @@ class Evaluate:
             provide_traceback=self.provide_traceback,
         )
         try:
-            found, failed, errors = await scoring.acall(devset)  # pyright: ignore[reportArgumentType] - see _Scoring
+            found, failed, errors = await scoring.of(devset)
         finally:
             progress.end()
         results: list[Scored] = []
@@ -195,18 +198,39 @@ class _Scoring(Parallel):
         self._program = program
         self._metric = metric
         self._progress = progress
+        self._score: Callable[..., Any] = partial(ask, metric)
+
+    async def of(self, examples: Sequence[Any]) -> Any:
+        """The scored examples, those that failed, and why."""
+        if is_async(self._metric):
+            return await self.acall(examples)
+        async with MetricThreads(self._metric, most=self.num_threads) as threads:
+            self._score = threads.call
+            return await self.acall(examples)
 
     async def run_pair(self, pair: Any) -> Any:
         example = pair
         prediction = await ask(self._program, **example.inputs())
-        score = await ask(self._metric, example, prediction)
-        if score is None:
-            raise TypeError(f"the metric {metric_name(self._metric)} returned None: it must return a number or a bool")
+        score = await self._score(example, prediction)
+        if isawaitable(score):  # of a plain function that calls an async one
+            score = await score
+        if not _is_number(score):
+            told = "None" if score is None else f"{score!r}, a {type(score).__name__}"
+            raise TypeError(f"the metric {metric_name(self._metric)} returned {told}: it must return a number or a bool")
         self._progress.scored(score)
         return prediction, score
 
     def failed_item(self, pair: Any) -> Any:
         return pair
+
+
+def _is_number(score: Any) -> bool:
+    """Numbers of any kind, and predictions with a score, count; a text that reads as a number does not."""
+    try:
+        float(score)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(score, str | bytes)
 
 
 class _Progress:

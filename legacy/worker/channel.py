@@ -1,12 +1,13 @@
 """The worker's end of the channel: blocking, whole frames, one writer at a time, one reader.
 
 Large payloads leave in an anonymous memory file (memfd) whose descriptor travels with the header. It has no name, so a
-worker that is killed in between leaves nothing in /dev/shm.
+worker that is killed in between leaves nothing in /dev/shm. Where there is none to be had they go through the stream.
 """
 
 from __future__ import annotations
 
 import array
+import errno
 import os
 import socket
 import stat
@@ -23,7 +24,9 @@ except ImportError:  # the standard library does the same, slower
     orjson = None
 
 _CHUNK = 64 * 1024
-_IN_MEMORY = hasattr(os, "memfd_create")
+
+NO_RIGHTS = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.EMFILE)
+"""Why the kernel refuses to carry a descriptor, for now, on a socket that is well."""
 
 
 class HostChannel:
@@ -42,24 +45,29 @@ class HostChannel:
         if len(payload) > self._limit:
             raise wire.Oversize(len(payload), self._limit)
         try:
-            if _IN_MEMORY and len(payload) >= wire.MEMORY_THRESHOLD:
-                self._send_in_memory(payload)
-            else:
-                with self._writing:
-                    self._sock.sendall(wire.HEADER.pack(len(payload)) + payload)
+            if len(payload) >= wire.MEMORY_THRESHOLD and self._sent_in_memory(payload):
+                return
+            with self._writing:
+                self._sock.sendall(wire.HEADER.pack(len(payload)) + payload)
         except OSError:
             leave_at_once()
 
-    def _send_in_memory(self, payload: bytes) -> None:
-        fd = os.memfd_create("dspex")
+    def _sent_in_memory(self, payload: bytes) -> bool:
+        """False: nothing was sent, since there is no memory file, or no way for it. Raises OSError without a host."""
+        fd = memory_file(payload)
+        if fd is None:
+            return False
         try:
-            with open(fd, "wb", closefd=False) as file:
-                file.write(payload)
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
             with self._writing:
                 self._sock.sendmsg([wire.HEADER.pack(wire.IN_MEMORY | len(payload))], rights)
+        except OSError as error:
+            if error.errno not in NO_RIGHTS:
+                raise
+            return False
         finally:
             os.close(fd)
+        return True
 
     def receive(self) -> dict[str, Any]:
         """The next message. Raises `wire.Malformed`."""
@@ -83,17 +91,42 @@ class HostChannel:
     def _fill(self, count: int) -> None:
         while len(self._buffer) < count:
             try:
-                data, ancillary, _, _ = self._sock.recvmsg(
+                data, ancillary, flags, _ = self._sock.recvmsg(
                     max(_CHUNK, count - len(self._buffer)), socket.CMSG_SPACE(32), socket.MSG_CMSG_CLOEXEC
                 )
             except OSError:
-                data, ancillary = b"", []
+                data, ancillary, flags = b"", [], 0
             if not data:
                 leave_at_once()
             for level, kind, content in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                     self._fds.extend(array.array("i", content))
+            if flags & socket.MSG_CTRUNC:
+                raise wire.Malformed("a large message came, and this process has no descriptor left to take it")
             self._buffer += data
+
+
+def memory_file(payload: bytes) -> int | None:
+    """An anonymous file that holds `payload`: without a name, so that no end of any process leaves it behind.
+
+    None where there are none, or none now: no descriptor, no memory, or files may not be so large.
+    """
+    if not hasattr(os, "memfd_create"):
+        return None
+    try:
+        fd = os.memfd_create("dspex")
+    except OSError:
+        return None
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(payload)
+    except OSError:
+        os.close(fd)
+        return None
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def read_memory(fd: int, length: int) -> bytes:
@@ -133,7 +166,7 @@ def _dump(message: dict[str, Any]) -> bytes:
 def _load(payload: bytes) -> dict[str, Any]:
     if orjson is not None:
         try:
-            return wire.as_message(orjson.loads(payload))
+            return wire.as_message(orjson.loads(payload), tagged=wire.may_have_tags(payload))
         except ValueError as error:
             if isinstance(error, wire.Malformed):
                 raise

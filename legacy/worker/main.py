@@ -55,10 +55,17 @@ def main() -> None:
             sock, arguments.host_pid, arguments.import_path, arguments.preload, warm=not arguments.cold
         )
         return
-    mortal.die_with_parent(arguments.host_pid)
+    parent = arguments.host_pid
+    if sys.platform == "linux":
+        from .keeper import part_from_keeper
+
+        parent = part_from_keeper(arguments.host_pid)
+    held = False
     if arguments.lifeline is not None:
         os.set_inheritable(arguments.lifeline, False)
-        mortal.hold_lifeline(arguments.lifeline)
+        held = mortal.hold_lifeline(arguments.lifeline)
+    if not held:
+        mortal.die_with_parent(parent)
     sys.path[:0] = arguments.import_path
     from .serve import serve
 

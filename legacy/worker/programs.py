@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import sqlite3
 import threading
 import time
 import traceback
@@ -73,12 +74,21 @@ class Programs:
         self._scopes: OrderedDict[str, _Scope] = OrderedDict()
         self._rss, self._looked = 0, 0.0
         self.define("", specs)
+        self.cache_error = ""
+        """Why there is no disk cache although one was asked for."""
         # Reopened here, not in the template: a fork must not share an open cache.
-        self.dspy.configure_cache(
-            enable_disk_cache=cache_dir is not None,
-            enable_memory_cache=True,
-            **({} if cache_dir is None else {"disk_cache_dir": cache_dir, "disk_size_limit_bytes": cache_bytes}),
-        )
+        if cache_dir is not None:
+            try:
+                self.dspy.configure_cache(
+                    enable_disk_cache=True,
+                    enable_memory_cache=True,
+                    disk_cache_dir=cache_dir,
+                    disk_size_limit_bytes=cache_bytes,
+                )
+                return
+            except (OSError, sqlite3.Error) as error:  # a full disk, a folder of somebody else: slower, and no reason to fail
+                self.cache_error = printable(f"{type(error).__name__}: {error}")[:500]
+        self.dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
 
     @property
     def version(self) -> str:
@@ -109,7 +119,7 @@ class Programs:
             began = time.perf_counter()
             with self.dspy.context(**overrides):
                 if emit is None:
-                    prediction = program(**inputs)
+                    prediction = _called(program, inputs)
                     if isinstance(prediction, Iterator):
                         prediction = _last(cast("Iterator[Any]", prediction), lambda _: None)
                 else:
@@ -164,13 +174,29 @@ class Programs:
             program = getattr(self.dspy, spec["module"])(signature, **(arguments if spec["module"] == "ReAct" else {}))
         else:
             module_name, _, attribute = spec["path"].partition(":")
-            found = getattr(importlib.import_module(module_name), attribute)
-            program = found if isinstance(found, self.dspy.Module) else found(*self._wanted(found))
+            found: Any = self._imported(module_name, attribute)
+            if not callable(found):
+                what = f"a {type(found).__name__}, neither a dspy.Module nor something that makes one"
+                raise Failure("config", f"{spec['path']} is {what}")
+            program: Any = found if isinstance(found, self.dspy.Module) else found(*self._wanted(found))
             if not isinstance(program, self.dspy.Module):
                 raise Failure("config", f"{spec['path']} gave a {type(program).__name__}, and a dspy.Module is needed")
         if spec.get("state") is not None:
             program.load_state(spec["state"])
         return program
+
+    @staticmethod
+    def _imported(module_name: str, attribute: str) -> Any:
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+                raise  # something that the module needs
+            advice = "install it in the workers' environment, or name its folder in PoolOptions.import_paths"
+            raise Failure("config", f"there is no module {error.name!r} for the workers: {advice}") from error
+        if not hasattr(module, attribute):
+            raise Failure("config", f"module {module_name!r} has no {attribute!r}")
+        return getattr(module, attribute)
 
     def _wanted(self, factory: Any) -> tuple[Any, ...]:
         """A factory that must be given something is given dspy: it is written for either engine."""
@@ -208,7 +234,7 @@ class Programs:
             listeners = [streaming.StreamListener(signature_field_name=field) for field in fields]
             streamed = self.dspy.streamify(program, stream_listeners=listeners, is_async_program=_asks_async(program))
             return _read_here(streamed(**inputs), send)
-        result = program(**inputs)
+        result = _called(program, inputs)
         return _last(cast("Iterator[Any]", result), send) if isinstance(result, Iterator) else result
 
     @staticmethod
@@ -260,6 +286,14 @@ class Programs:
             "traceback": traceback_of(error),
             "retriable": bool(judge(error)) if judge is not None else False,
         }
+
+
+def _called(program: Any, inputs: dict[str, Any]) -> Any:
+    """A program that is only async runs in an event loop of its own."""
+    kind = cast("object", type(program))
+    if hasattr(kind, "aforward") and not hasattr(kind, "forward"):
+        return asyncio.run(program.acall(**inputs))
+    return program(**inputs)
 
 
 def _yields(program: Any) -> bool:

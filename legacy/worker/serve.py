@@ -117,7 +117,8 @@ class Worker:
             self._channel.send({"op": "failed", **head, **failed, "traceback": traceback_of(error)})
             leave(mortal.EXIT_NOT_LOADED)
         took = time.perf_counter() - began
-        self._channel.send({"op": "ready", **head, "dspy": self._programs.version, "load_s": took})
+        facts = {"dspy": self._programs.version, "load_s": took, "cache_error": self._programs.cache_error}
+        self._channel.send({"op": "ready", **head, **facts})
 
     def _answer(self, request: dict[str, Any]) -> None:
         """Runs one request and sends exactly one result, whatever happens in between."""

@@ -40,7 +40,7 @@ MAX_DEPTH = 100
 HEADER = struct.Struct(">I")
 
 _TAG = "$dspex"
-_INT64 = range(-(2**63), 2**63)
+_INT64 = 2**63
 
 
 IN_MEMORY = 1 << 31
@@ -112,19 +112,30 @@ def _encode(value: Any, path: str, convert: Callable[[Any, str], object] | None,
         return text if _is_unicode(text) else {_TAG: ["text", _as_ascii(text.encode("utf-8", "surrogatepass"))]}
     if isinstance(value, int):
         number = int(value)
-        return number if number in _INT64 else {_TAG: ["int", hex(number)]}
+        return number if -_INT64 <= number < _INT64 else {_TAG: ["int", hex(number)]}
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {_TAG: ["float", repr(float(value))]}
     if depth >= MAX_DEPTH:
         raise Unencodable(path, kind.__name__, f"nested deeper than {MAX_DEPTH} levels, or contains itself")
     if isinstance(value, dict):
         entries = cast("dict[Any, Any]", value)
-        if all(isinstance(key, str) and _is_unicode(key) for key in entries):
-            encoded = {
-                str.__str__(key): _encode(item, f"{path}.{key}", convert, depth + 1) for key, item in entries.items()
-            }
+        for key in entries:
+            if not isinstance(key, str) or not _is_unicode(key):
+                break
+        else:
+            encoded: dict[str, Any] = {}
+            for key, item in entries.items():
+                # Most of what travels is short text and small numbers, and needs neither a call nor the name of its place.
+                if item is None or (
+                    (type(item) is str and item.isascii()) or (type(item) is int and -_INT64 <= item < _INT64)
+                ):
+                    encoded[str.__str__(key)] = item
+                else:
+                    encoded[str.__str__(key)] = _encode(item, f"{path}.{key}", convert, depth + 1)
+            if _TAG not in encoded:
+                return encoded
             # A user's own {"$dspex": ...} must not be mistaken for a tag: it travels as a list of pairs.
-            return encoded if _TAG not in encoded else {_TAG: ["map", [[key, item] for key, item in encoded.items()]]}
+            return {_TAG: ["map", [[key, item] for key, item in encoded.items()]]}
         pairs = [
             [
                 _encode(key, f"{path} (a key)", convert, depth + 1),
@@ -211,7 +222,9 @@ def from_wire(value: Any) -> Any:
             dtype, shape, content = data
             return Array(str(dtype), tuple(map(int, shape)), base64.b64decode(content.encode("ascii"), validate=True))
         if name == "float":
-            return {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}[data]
+            if data not in ("inf", "-inf", "nan"):
+                raise Malformed(f"{data!r:.40} under the tag 'float'")
+            return float(data)  # each nan an object of its own: a set or a dict may hold several
     except Malformed:
         raise
     except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -250,13 +263,18 @@ def unpack(payload: bytes) -> dict[str, Any]:
         parsed = json.loads(payload.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"a frame of {len(payload)} bytes is not JSON") from error
-    return as_message(parsed)
+    return as_message(parsed, tagged=may_have_tags(payload))
 
 
-def as_message(parsed: Any) -> dict[str, Any]:
+def may_have_tags(payload: bytes) -> bool:
+    """False: no tag is in it, however it is spelt, and what JSON makes of it is what was sent."""
+    return b"$dspex" in payload or b"\\u0024" in payload
+
+
+def as_message(parsed: Any, *, tagged: bool = True) -> dict[str, Any]:
     """Checks that parsed JSON is a message (an object with a string `op`) and decodes its tags. Raises `Malformed`."""
     try:
-        message: Any = from_wire(parsed)
+        message: Any = from_wire(parsed) if tagged else parsed
     except RecursionError as error:
         raise Malformed("a frame is nested too deeply") from error
     if isinstance(message, dict):

@@ -1,14 +1,19 @@
 """`dspex doctor` as it is run: real interpreter, real worker, real server."""
 
+import importlib.metadata
 import json
+import os
+import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from dspex.cli import main
+from dspex.cli.extras import PURPOSES, installed_extras
 from openai_server import OpenAIServer
 
 
@@ -35,9 +40,56 @@ def test_it_says_what_works_on_this_machine() -> None:
     assert checks["python"]["state"] == "ok"
     assert checks["dspy in a worker"]["found"].startswith("dspy 3.")
     assert "ready in" in checks["dspy in a worker"]["found"]
-    assert {"kernel", "sandbox", "limits", "shared memory", "extra openai", "local weights"} <= checks.keys()
+    assert {"limit of open files", "limit of memory"} <= checks.keys()
+    assert {"kernel", "sandbox", "extra openai", "extra legacy", "local weights", "model"} <= checks.keys()
     assert all(check["advice"] for check in checks.values() if check["state"] != "ok")
     assert code == (1 if any(check["state"] == "broken" for check in checks.values()) else 0)
+
+
+def test_every_extra_is_looked_at_and_its_purpose_is_told() -> None:
+    installed = set(importlib.metadata.metadata("dspex").get_all("Provides-Extra") or ()) - {"all", "dev"}
+    assert {extra.name for extra in installed_extras()} == installed
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert set(PURPOSES) == set(project["optional-dependencies"]) - {"all", "dev"}
+
+
+@pytest.mark.parametrize(
+    ("version", "found", "state"),
+    [
+        (None, "not installed", "warning"),
+        ("1.5", "another version: openai 1.5 (wanted: <4,>=2.54)", "warning"),
+        ("2.60", "openai 2.60", "ok"),
+    ],
+)
+def test_an_extra_that_is_not_there_or_in_another_version_is_a_warning(
+    version: str | None, found: str, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def installed(name: str, ask: Callable[[str], str] = importlib.metadata.version) -> str:
+        if name != "openai":
+            return ask(name)
+        if version is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(importlib.metadata, "version", installed)
+    _, output = doctor("--json", "--python", "/nowhere/python")
+    check = by_name(output)["extra openai"]
+    assert (check["state"], check["found"]) == (state, found)
+    assert ('pip install "dspex[openai]"' in check["advice"]) is (state == "warning")
+
+
+def test_low_limits_and_missing_kernel_features_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.delattr(os, "memfd_create")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        _, output = doctor("--python", "/nowhere/python")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "warning  limit of open files: 200 (at most " in output
+    assert "-> ulimit -n 1024 or more" in output
+    assert "without anonymous memory files" in output
+    assert "large requests then go through the socket" in output
 
 
 def test_an_interpreter_without_dspy_is_a_warning_that_says_what_to_install(tmp_path: Path) -> None:

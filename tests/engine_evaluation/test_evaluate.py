@@ -74,6 +74,15 @@ async def test_an_evaluation_without_a_metric_or_with_one_that_returns_none_is_n
     assert "returned None" in str(result.failures[0][1])
 
 
+@pytest.mark.parametrize("score", ["1", b"1", [1], (1, 2), {"score": 1}, 1j])
+async def test_what_is_no_number_is_the_example_s_failure(score: Any) -> None:
+    """In dspy it ends the whole evaluation, with the error of the sum."""
+    result = await Evaluate(devset=devset(2), metric=lambda example, pred: score).acall(Counting())
+    assert result.score == 0.0
+    assert [type(error) for _, error in result.failures] == [TypeError, TypeError]
+    assert "it must return a number or a bool" in str(result.failures[0][1])
+
+
 async def test_cancelled_it_leaves_no_example_in_work() -> None:
     program = Counting()
     begun = anyio.Event()

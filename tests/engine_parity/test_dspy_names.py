@@ -62,8 +62,8 @@ def test_a_name_that_nobody_has_is_a_plain_attribute_error() -> None:
         _ = engine.nothing
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = engine.utils.nothing
-    with pytest.raises(AttributeError, match="optimizers are not part of"):
-        _ = engine.teleprompt.COPRO
+    with pytest.raises(AttributeError, match="has no `AvatarOptimizer`"):
+        _ = engine.teleprompt.AvatarOptimizer
 
 
 def test_importing_the_engine_takes_no_name_and_install_as_takes_it_until_removed() -> None:
@@ -85,7 +85,11 @@ def test_importing_the_engine_takes_no_name_and_install_as_takes_it_until_remove
             assert dspy.settings is dspex.engine.settings
             assert dspex.engine.predict.Predict is dspy.Predict  # our own module has not been replaced
             assert dspex.engine.install_as("dspy") is not installed and sys.meta_path == finders
-            for missing in ("import dspy.nothing", "import dspy.teleprompt.gepa", "from dspy import MIPROv2"):
+            for missing in (
+                "import dspy.nothing",
+                "import dspy.teleprompt.avatar_optimizer",
+                "from dspy import AvatarOptimizer",
+            ):
                 try:
                     exec(missing)
                 except ImportError as error:

@@ -25,6 +25,8 @@ _METHODS_NOT_OFFERED = {
     "set_criteria": "decision outputs are experimental in dspy",
     "get_criteria": "decision outputs are experimental in dspy",
     "supports_decision_requests": "decision outputs are experimental in dspy",
+    "convert_to_lm_dict": "the engine trains no weights",
+    "finetune_lms": "the engine trains no weights",
     "invoke_tool": "a part of dspy's own machinery",
 }
 

@@ -24,7 +24,7 @@ ALLOWED = {
     "supervisors": ANYIO,
     "engine": ANYIO | DATA | {"numpy", "opentelemetry"},
     "engine/evaluation": ANYIO | DATA | {"IPython"},
-    "engine/optimizers": ANYIO | DATA | {"gepa", "numpy", "optuna"},
+    "engine/optimizers": ANYIO | DATA | {"gepa", "numpy", "optuna", "yaml"},
     "engine/retrieval": ANYIO | DATA | {"bm25s", "faiss", "numpy"},
     "engine/types": ANYIO | DATA | {"jsonschema", "PIL", "soundfile"},
     "engine/lm": ANYIO | DATA | {"openai", "anthropic", "numpy", "xllamacpp"},

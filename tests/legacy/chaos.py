@@ -1,6 +1,7 @@
 """Chaos, seeded: a pool under load while its processes are killed, stopped, starved and spoken to in gibberish.
 
     python tests/legacy/chaos.py --kills 1000 --seed 7 [--backend trio] [--workers 4]
+    python tests/legacy/chaos.py --calls 10000 [--backend trio] [--workers 4]
 
 Prints one line of figures and ends with status 0 only if every promise was kept:
 
@@ -9,12 +10,16 @@ Prints one line of figures and ends with status 0 only if every promise was kept
 * the pool was back at its size within 5 seconds of the last blow;
 * nothing was left: processes, descriptors, entries in /dev/shm.
 
+With `--calls` nothing is killed: so many calls, small and large ones, must leave descriptors, threads, memory and /dev/shm
+of this process and of the workers as they were after a first tenth of them.
+
 `test_legacy_chaos.py` runs it at a size that fits into CI; `make chaos` at full size.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import random
@@ -221,6 +226,72 @@ async def _whole(pool: NamedRef[LegacyPool], workers: int, log: Path) -> None:
             return
 
 
+GROWTH = 16 * 2**20
+"""Bytes that a process may have grown by: an allocator does not give everything back."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a process holds."""
+
+    descriptors: int
+    threads: int
+    rss_bytes: int
+
+    @classmethod
+    def by(cls, pid: int) -> Held:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        descriptors, threads = (len(os.listdir(f"/proc/{pid}/{what}")) for what in ("fd", "task"))
+        return cls(descriptors, threads, pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+async def long_haul(*, calls: int, workers: int = 2, callers: int = 8) -> dict[str, Any]:
+    """So many calls, every hundredth with 200 KB each way. Returns what was held before and after, and `broken`."""
+    options = PoolOptions(
+        {"echo": ImportedProgram("legacy_programs:Echo")}, workers=workers, max_in_flight=4, import_paths=(str(HERE),)
+    )
+    began, big, broken = time.monotonic(), "x" * 200_000, list[str]()
+    async with open_runtime() as rt:
+        pool = await start_legacy_pool(rt, options)
+        await pool.within(60).call(LegacyPool.wait_ready, workers)
+        statistics = await pool.call(LegacyPool.statistics)
+        pids = {"host": os.getpid(), **{worker.worker: worker.pid for worker in statistics.workers}}
+
+        async def turn(count: int) -> None:
+            async def some() -> None:
+                for number in range(count // callers):
+                    sent = big if number % 100 == 0 else number
+                    result = await pool.within(60).call(LegacyPool.run, "echo", {"x": sent})
+                    if result.values != {"x": sent}:
+                        broken.append("an answer of somebody else")
+
+            async with anyio.create_task_group() as group:
+                for _ in range(callers):
+                    group.start_soon(some)
+
+        await turn(calls // 10)
+        gc.collect()
+        shared = sorted(os.listdir("/dev/shm"))
+        before = {name: Held.by(pid) for name, pid in pids.items()}
+        await turn(calls)
+        gc.collect()
+        after = {name: Held.by(pid) for name, pid in pids.items()}
+        for name, was in before.items():
+            now = after[name]
+            if now.descriptors > was.descriptors or now.threads > was.threads or now.rss_bytes > was.rss_bytes + GROWTH:
+                broken.append(f"{name} has grown from {was} to {now}")
+        if sorted(os.listdir("/dev/shm")) != shared:
+            broken.append("/dev/shm is not as it was")
+        completed = (await pool.call(LegacyPool.statistics)).completed
+    return {
+        "calls": completed,
+        "seconds": time.monotonic() - began,
+        "before": {name: vars(held) for name, held in before.items()},
+        "after": {name: vars(held) for name, held in after.items()},
+        "broken": broken,
+    }
+
+
 def _alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -235,11 +306,20 @@ def _descriptors() -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--calls", type=int, default=0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--callers", type=int, default=12)
     parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio")
     arguments = parser.parse_args()
+    if arguments.calls:
+
+        async def haul() -> dict[str, Any]:
+            return await long_haul(calls=arguments.calls, workers=arguments.workers)
+
+        hauled = anyio.run(haul, backend=arguments.backend)
+        print(json.dumps(hauled))
+        return 1 if hauled["broken"] else 0
     settings: dict[str, Any] = {name: getattr(arguments, name) for name in ("kills", "seed", "workers", "callers")}
 
     async def run() -> Report:
@@ -248,7 +328,6 @@ def main() -> int:
     report = anyio.run(run, backend=arguments.backend)
     print(report.as_json())
     return 1 if report.broken else 0
-
 
 
 if __name__ == "__main__":

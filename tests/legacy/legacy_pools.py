@@ -76,6 +76,10 @@ def alive(pid: int) -> bool:
         return False
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
 def gone_within(seconds: float, *pids: int) -> bool:
     """True when all are gone, at the latest after `seconds`; for processes that are not our children to wait for."""
     limit = time.monotonic() + seconds

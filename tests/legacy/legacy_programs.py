@@ -44,6 +44,11 @@ class Echo(dspy.Module):
 echo = Echo()
 
 
+class OnlyAsync(dspy.Module):
+    async def aforward(self, **inputs: Any) -> dspy.Prediction:
+        return dspy.Prediction(**inputs)
+
+
 class Does(dspy.Module):
     """Does what it is asked to, for better or worse."""
 
@@ -92,18 +97,43 @@ class Does(dspy.Module):
         print("last words", flush=True)
         os._exit(status)
 
+    def holdings(self) -> dspy.Prediction:
+        """What this worker remembers of sessions and language models, and the bound of its cache on disk."""
+        import gc
+
+        owners = {type(one).__name__: one for one in gc.get_objects() if type(one).__module__.startswith("_dspex_worker")}
+        cache = dspy.cache.disk_cache
+        return dspy.Prediction(
+            scopes=len(owners["Programs"]._scopes),
+            models=len(owners["Models"]._models),
+            cache_bytes=sum(shard.size_limit for shard in getattr(cache, "_shards", ())),
+        )
+
+    def abort(self) -> None:
+        os.abort()
+
     def sleep(self, marker: str) -> None:
         _say_hello(marker)
         time.sleep(600)
 
     def hold_the_gil(self, marker: str) -> None:
-        _say_hello(marker)
-        ctypes.PyDLL(None).sleep(600)
+        told = False
+        while True:
+            try:  # as in `defy`: it may be interrupted before it holds it
+                if not told:
+                    told = True
+                    _say_hello(marker)
+                ctypes.PyDLL(None).sleep(600)
+            except BaseException as error:
+                print("not yet:", type(error).__name__)
 
     def defy(self, marker: str) -> None:
-        _say_hello(marker)
+        told = False
         while True:
-            try:
+            try:  # around the hello too: who has heard it may interrupt at once
+                if not told:
+                    told = True
+                    _say_hello(marker)
                 time.sleep(600)
             except BaseException as error:
                 print("not me:", type(error).__name__)
@@ -117,6 +147,23 @@ class Does(dspy.Module):
             [bytearray(2**26) for _ in range(1000)]
         finally:
             resource.setrlimit(resource.RLIMIT_AS, before)
+
+    def swallow(self, marker: str, size: int) -> dspy.Prediction:
+        """Waits for the word and then fills `size` bytes."""
+        _say_hello(marker)
+        with open(marker) as pipe:
+            pipe.read()
+        return dspy.Prediction(size=len([bytearray(b"x" * 2**20) for _ in range(size // 2**20)]))
+
+    def bear(self, limit: str, value: int) -> dspy.Prediction:
+        """From now on this worker has such a limit; of descriptors, `value` beyond those it has."""
+        import resource
+
+        which = getattr(resource, limit)
+        if limit == "RLIMIT_NOFILE":
+            value += max(_own_descriptors()) + 1
+        resource.setrlimit(which, (value, resource.getrlimit(which)[1]))
+        return dspy.Prediction()
 
     def breed(self, marker: str) -> None:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 import sys
+import time
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--fd", type=int)
@@ -51,6 +52,7 @@ while True:
         if mood != "deaf":
             send(op="pong")
     elif message["op"] == "stop":
+        time.sleep({"slow": 1.5, "stubborn": 600}.get(mood or "", 0))
         os._exit(0)
     elif message["op"] == "run":
         head = {"op": "result", "id": message["id"], "incarnation": message["incarnation"]}

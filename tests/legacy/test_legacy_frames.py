@@ -10,7 +10,7 @@ import pytest
 from dspex.legacy import FrameTooLarge, ProtocolError, Unserializable, frames
 from dspex.legacy.frames import FrameDecoder, encode_frame
 from dspex.legacy.worker import wire
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 # Lone surrogates, NaN, infinities and integers of any size are in these on purpose.
@@ -63,6 +63,7 @@ def test_what_the_host_writes_the_worker_reads_as_it_was(value: Any) -> None:
     assert same(wire.unpack(frame[4:])["inputs"], value)
 
 
+@example({float("nan"), float("nan")})
 @given(values)
 def test_what_the_worker_writes_the_host_reads_as_it_was(value: Any) -> None:
     frame = wire.pack(wire.to_wire({"op": "result", "value": value}))

@@ -19,7 +19,7 @@ from dspex.legacy import (
 from dspex.legacy.breaker import Breaker
 from dspex.legacy.errors import crash_kind
 from dspex.legacy.quarantine import Quarantine, fingerprint
-from dspex.legacy.retries import RetryBudget
+from dspex.legacy.retries import RetryBudget, pause_after
 from dspex.legacy.scaling import scaling_step
 from dspex.legacy.sessions import SessionTable
 from dspex.legacy.states import TRANSITIONS
@@ -200,3 +200,8 @@ def test_settings_that_cannot_work_are_refused_with_their_name(made: Any, said: 
 
 def options(**changes: Any) -> PoolOptions:
     return PoolOptions({"qa": SignatureProgram("question -> answer")}, **changes)
+
+
+def test_a_worker_that_does_not_come_up_waits_twice_as_long_each_time_up_to_a_bound() -> None:
+    assert [pause_after(failures) for failures in range(10)] == [0, 0, 0, 0, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0]
+    assert pause_after(10**6) == 2.0

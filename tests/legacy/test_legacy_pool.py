@@ -11,6 +11,7 @@ import pytest
 from dspex.legacy import (
     FrameTooLarge,
     ImportedProgram,
+    LegacyError,
     LegacyPool,
     LegacyResult,
     LegacyTimeout,
@@ -34,7 +35,7 @@ from dspex.legacy.messages import Finished
 from dspex.legacy.worker_actor import WorkerActor
 from dspex.runtime import Actor, ActorExit, CallTimeout, open_runtime
 from dspex.supervisors import Child, Supervisor, tree
-from legacy_pools import HERE, OpenPool, Pool, alive, arrived, said
+from legacy_pools import HERE, PROGRAMS, OpenPool, Pool, alive, arrived, gone_within, said
 from openai_server import OpenAIServer
 
 pytestmark = pytest.mark.anyio
@@ -196,6 +197,68 @@ async def test_the_disk_cache_is_off_unless_a_directory_is_given_and_is_then_sha
 
 
 # --- errors of the request ------------------------------------------------------------------------------------------
+
+
+REFUSED: list[tuple[str, tuple[Any, ...], type[Exception], str]] = [
+    ("run", ("echo", "a text"), TypeError, "inputs must be a mapping"),
+    ("run", ("echo", None), TypeError, "inputs must be a mapping"),
+    ("run", ("echo", {1: "x"}), TypeError, r"names \(str\) for keys, not int"),
+    ("run", (["echo"], {}), TypeError, "program must be the name"),
+    ("run", ("echo", {}, {"lm": "openai/x"}), TypeError, r"lm must be LMSettings\(...\), not str"),
+    ("run", ("echo", {}, {"lm": LMSettings("m", host=True)}), ValueError, "an lm_server that answers"),
+    ("run", ("echo", {}, {"timeout": 0}), ValueError, "more than 0 seconds"),
+    ("run", ("echo", {}, {"timeout": "1"}), TypeError, "a number of seconds"),
+    ("run", ("echo", {}, {"session": 1}), TypeError, "the name of an open session"),
+    ("run", ("echo", {}, {"idempotent": "yes"}), TypeError, "True, False or None"),
+    ("run", ("echo", {}, {"streaming": True}), TypeError, "what open_stream makes"),
+    ("open_session", (1,), TypeError, "session must be a name"),
+    ("open_session", ("s", {"mine": "question -> answer"}), TypeError, "program 'mine' must be a SignatureProgram"),
+    ("open_session", ("s", ["mine"]), TypeError, "a mapping of programs"),
+    ("open_session", ("s", {"mine": SignatureProgram("a -> b", "ReAct", tools=("x",))}), ValueError, "callables"),
+    ("define", ("s", "mine", 3), TypeError, "program 'mine' must be a SignatureProgram"),
+    ("close_session", ([],), TypeError, "session must be a name"),
+    ("wait_ready", ("all",), TypeError, "workers must be a count"),
+    ("wait_ready", (2,), ValueError, "at most 1 workers: 2 are never ready"),
+]
+
+
+async def test_what_cannot_be_asked_is_refused_by_name_and_the_pool_goes_on(open_pool: OpenPool) -> None:
+    async with open_pool() as pool:
+        before = pool.rt.whereis("legacy.pool")
+        for message, arguments, error, says in REFUSED:
+            *given, last = arguments
+            options: dict[str, Any] = last if len(given) == 2 and message == "run" else {}
+            with pytest.raises(error, match=says):
+                await pool.ref.call(getattr(LegacyPool, message), *(given if options else arguments), **options)
+        assert pool.rt.whereis("legacy.pool") == before
+        assert (await pool.ref.call(LegacyPool.statistics)).sessions == 0
+        assert (await run(pool, "echo", x=1)).values == {"x": 1}
+
+
+async def test_a_request_for_a_worker_that_has_died_unnoticed_is_given_to_another_and_is_not_held_against_it(
+    open_pool: OpenPool,
+) -> None:
+    async with open_pool(workers=1) as pool:
+        for turn in range(3):
+            pid = pool.named("legacy.worker.started")[turn]["pid"]
+            os.kill(pid, signal.SIGKILL)
+            assert gone_within(30, pid)  # the loop stands still meanwhile: nobody has noticed
+            assert (await run(pool, "echo", x=turn)).values == {"x": turn}
+        assert (await pool.ref.call(LegacyPool.statistics)).quarantined == 0
+
+
+async def test_a_program_that_the_workers_cannot_import_says_what_to_do(open_pool: OpenPool) -> None:
+    programs = {"lost": ImportedProgram("nowhere.at_all:x"), "nameless": ImportedProgram("legacy_programs:nobody")}
+    async with open_pool(programs={**PROGRAMS, **programs}) as pool:
+        with pytest.raises(LegacyError, match=r"no module 'nowhere' .* name its folder in PoolOptions.import_paths"):
+            await run(pool, "lost")
+        with pytest.raises(LegacyError, match="module 'legacy_programs' has no 'nobody'"):
+            await run(pool, "nameless")
+
+
+async def test_a_program_that_is_only_async_runs_too(open_pool: OpenPool) -> None:
+    async with open_pool(programs={**PROGRAMS, "async": ImportedProgram("legacy_programs:OnlyAsync")}) as pool:
+        assert (await run(pool, "async", x=1)).values == {"x": 1}
 
 
 async def test_an_exception_of_the_program_is_the_callers_and_costs_no_worker(open_pool: OpenPool) -> None:
@@ -505,7 +568,7 @@ async def test_without_dspy_a_tree_with_a_pool_in_it_starts_and_every_caller_is_
 
 
 async def test_a_dspy_that_cannot_be_imported_is_no_crash_loop_and_every_caller_is_told(
-    bare_python: str, tmp_path: Path
+    bare_python: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = tmp_path / "dspy"
     broken.mkdir()
@@ -523,6 +586,7 @@ async def test_a_dspy_that_cannot_be_imported_is_no_crash_loop_and_every_caller_
             await rt.ref("legacy.pool").within(30).call(LegacyPool.wait_ready, 1)
         names = ("legacy.worker.started", "legacy.warden.failed", "legacy.worker.failed")
         assert [happened.count(name) for name in names] == [0, 1, 2]
+    assert [record.name for record in caplog.records] == ["dspex.legacy"], "told once, whoever it keeps from serving"
     broken.joinpath("__init__.py").write_text("raise RuntimeError('out of order')\n")
     async with open_runtime() as rt:
         await rt.start(Supervisor([legacy_pool_spec(options)]))
@@ -600,6 +664,21 @@ async def test_the_pool_and_its_workers_are_a_subtree(open_pool: OpenPool) -> No
             ("worker-1", "WorkerActor", "running"),
             ("worker-2", "WorkerActor", "running"),
         ]
+
+
+def test_declarations_of_a_wrong_type_are_refused_where_they_are_made() -> None:
+    for make, says in (
+        (lambda: PoolOptions({"qa": "question -> answer"}), "program 'qa' must be a SignatureProgram"),
+        (lambda: PoolOptions(PROGRAMS, import_paths="src"), r"write \('src',\)"),
+        (lambda: PoolOptions(PROGRAMS, preload="numpy"), r"write \('numpy',\)"),
+        (lambda: SignatureProgram("a -> b", "ReAct", tools="search"), r"write \('search',\)"),
+        (lambda: SignatureProgram(int), "a class of your own is named by ImportedProgram"),
+        (lambda: LMSettings(""), "non-empty str"),
+    ):
+        with pytest.raises(TypeError, match=says):
+            make()
+    with pytest.raises(ValueError, match="others by ImportedProgram"):
+        SignatureProgram("a -> b", "Refine")  # type: ignore[arg-type]
 
 
 def test_options_that_cannot_work_are_refused_with_the_rule() -> None:

@@ -25,13 +25,15 @@ from dspex.legacy import (
     UnknownSession,
     WorkerCrashed,
 )
+from dspex.legacy.worker import wire
 from dspex.legacy.worker_actor import WorkerActor
 from dspex.supervisors import tree
-from legacy_pools import PROGRAMS, OpenPool, Pool, alive, said, tell
+from legacy_pools import HERE, PROGRAMS, OpenPool, Pool, alive, said, tell
 from test_legacy_pool import Later, run
 
 pytestmark = pytest.mark.anyio
 
+MISBEHAVING = str(HERE / "misbehaving_worker.py")
 MORE = {**PROGRAMS, "remembering": ImportedProgram("legacy_programs:Remembering")}
 
 
@@ -331,3 +333,54 @@ async def test_a_request_that_waits_in_a_workers_hands_is_taken_back_when_its_ca
         assert (await first.outcome()).values == {"waited": True}
         assert (await third.outcome()).values == {"x": 3}
         assert pool.named("legacy.worker.exited") == [], "the program that would have ended the worker never ran"
+
+
+# --- options and bounds ---------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_whose_announcement_got_lost_is_found_by_the_pool(
+    open_pool: OpenPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[object] = []
+    tell_pool = WorkerActor._tell_pool
+
+    def lose_the_first(actor: WorkerActor, message: object) -> None:
+        if lost:
+            tell_pool(actor, message)
+        else:
+            lost.append(message)
+
+    monkeypatch.setattr(WorkerActor, "_tell_pool", lose_the_first)
+    async with open_pool(ready=0, start_timeout=2.0, scaling=ScalingPolicy(period=0.05)) as pool:
+        assert (await run(pool, "echo", within=60, x=1)).values == {"x": 1}
+        assert len(lost) == 1
+        assert len(pool.named("legacy.worker.ready")) == 1, "it was there all the time"
+
+
+@pytest.mark.parametrize(("mood", "grace", "returncode"), [("slow", 60.0, 0), ("stubborn", 0.1, -9)])
+async def test_an_idle_worker_has_its_grace_to_end_by_itself(
+    open_pool: OpenPool, mood: str, grace: float, returncode: int
+) -> None:
+    env = {**os.environ, "MOOD": mood}
+    async with open_pool(script=MISBEHAVING, env=env, stop_grace=grace) as pool:
+        pass
+    assert [event["returncode"] for event in pool.named("legacy.worker.exited")] == [returncode]
+
+
+async def test_the_cache_on_disk_has_the_bound_that_it_was_given(open_pool: OpenPool, tmp_path: Path) -> None:
+    for size in (16_000_000, 32_000_000):
+        async with open_pool(cache_dir=str(tmp_path / str(size)), cache_bytes=size) as pool:
+            assert (await run(pool, "does", what="holdings")).values["cache_bytes"] == size
+
+
+async def test_what_a_worker_remembers_of_sessions_and_models_is_bounded(open_pool: OpenPool) -> None:
+    async with open_pool() as pool:
+        for number in range(70):
+            name = f"user {number}"
+            lm = LMSettings("openai/tiny", api_base="http://127.0.0.1:9", api_key=name)
+            await pool.ref.call(LegacyPool.open_session, name, {"mine": PROGRAMS["echo"]}, lm=lm)
+            assert (await run(pool, "mine", x=number, options={"session": name})).values == {"x": number}
+        held = (await run(pool, "does", what="holdings")).values
+        assert held["scopes"] == wire.SCOPES == 64
+        assert held["models"] == 32
+        assert (await run(pool, "mine", x=-1, options={"session": "user 0"})).values == {"x": -1}, "told again"

@@ -1,9 +1,13 @@
-"""Two pools in one tree, each with a dspy of its own: the one installed here, and another named by `make versions`.
+"""Two pools in one tree, each with a dspy of its own: the one installed here, and one in an environment beside it.
+
+`make test` puts an environment `dspy-<version>` with another release into this one; `make versions` names others:
 
     DSPEX_LEGACY_PYTHONS="3.3=/path/to/bin/python,2.6=/path/to/bin/python" pytest tests/legacy/test_legacy_versions.py
 """
 
 import os
+import sys
+from pathlib import Path
 
 import anyio
 import pytest
@@ -23,7 +27,9 @@ from legacy_pools import HERE
 
 pytestmark = pytest.mark.anyio
 
-OTHERS = dict(pair.split("=", 1) for pair in os.environ.get("DSPEX_LEGACY_PYTHONS", "").split(",") if pair)
+NAMED = dict(pair.split("=", 1) for pair in os.environ.get("DSPEX_LEGACY_PYTHONS", "").split(",") if pair)
+BESIDE = {home.name.removeprefix("dspy-"): str(home / "bin" / "python") for home in Path(sys.prefix).glob("dspy-*")}
+OTHERS = NAMED or BESIDE
 
 PROGRAMS = {
     "qa": SignatureProgram("question -> answer"),
@@ -43,7 +49,7 @@ async def model(call: LMCall) -> str:
     return "\n\n".join(f"[[ ## {name} ## ]]\n{value}" for name, value in fields.items())
 
 
-@pytest.mark.skipif(not OTHERS, reason="needs an environment with another dspy in it, which `make versions` builds")
+@pytest.mark.skipif(not OTHERS, reason="needs an environment with another dspy, which `make test` puts into this one")
 @pytest.mark.parametrize("version", OTHERS or ["none"])
 async def test_two_versions_of_dspy_serve_side_by_side_in_one_tree(version: str) -> None:
     settings = {"workers": 1, "import_paths": (str(HERE),), "lm": LMSettings("m", host=True), "lm_server": model}

@@ -11,10 +11,10 @@ from typing import Any
 
 import anyio
 import pytest
-from dspex.legacy import LegacyPool, MissingLegacy, PoolOptions, WorkerStartFailed
+from dspex.legacy import LegacyError, LegacyPool, MissingLegacy, PoolOptions, WorkerCrashed, WorkerStartFailed
 from dspex.legacy.process import WorkerProcess
 from dspex.legacy.warden import Warden, WardenGone
-from legacy_pools import HERE, PROGRAMS, OpenPool, alive, gone_within, said, tell
+from legacy_pools import HERE, PROGRAMS, OpenPool, alive, gone_within, parent_of, said, tell
 from test_legacy_pool import Later, run
 
 pytestmark = pytest.mark.anyio
@@ -108,19 +108,54 @@ async def test_what_a_worker_leaves_behind_dies_with_it_sessions_of_its_own_or_n
         os.kill(worker, signal.SIGKILL)
         await call.outcome()
         assert await anyio.to_thread.run_sync(gone_within, 5, worker, *family)
+        # The child in its own group may have died with the group; those with sessions of their own had to be found.
+        assert (await pool.heard("legacy.worker.exited"))["swept"] in (2, 3)
 
 
-async def test_the_same_holds_where_workers_are_spawned(marker: Path) -> None:
+@pytest.mark.parametrize("by", ["us", "a stranger who kills it", "a stranger who kills its keeper"])
+async def test_the_same_holds_where_workers_are_spawned(marker: Path, by: str) -> None:
     worker = await WorkerProcess.start("a", options(start="spawn"))
     await worker.load()
-    async with anyio.create_task_group() as group:
-        group.start_soon(worker.run, lambda _: None)
-        message = {"op": "run", "id": 1, "incarnation": worker.incarnation, "program": "does", "lm": None}
-        worker.channel.post({**message, "inputs": {"what": "scatter", "marker": str(marker)}})
-        pid, *family = await said(marker)
-        group.cancel_scope.cancel()
+    end: LegacyError | None = None
+    family: list[int] = []
+
+    async def serve() -> None:
+        nonlocal end
+        end = await worker.run(lambda _: None)
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(serve)
+            message = {"op": "run", "id": 1, "incarnation": worker.incarnation, "program": "does", "lm": None}
+            worker.channel.post({**message, "inputs": {"what": "scatter", "marker": str(marker)}})
+            family = await said(marker)
+            assert worker.pid == family[0]
+            if by == "us":
+                group.cancel_scope.cancel()
+            elif by == "a stranger who kills it":
+                os.kill(worker.pid, signal.SIGKILL)
+            else:
+                os.kill(parent_of(worker.pid), signal.SIGKILL)
     await worker.close()
-    assert await anyio.to_thread.run_sync(gone_within, 5, pid, *family)
+    assert await anyio.to_thread.run_sync(gone_within, 10, *family)
+    if by != "us":
+        assert isinstance(end, WorkerCrashed)
+        assert end.signal == signal.SIGKILL
+
+
+async def test_a_spawned_workers_exit_status_is_its_own() -> None:
+    for what, expected in (({"what": "die", "status": 7}, 7), ({"what": "abort"}, -signal.SIGABRT)):
+        worker = await WorkerProcess.start("a", options(start="spawn"))
+        try:
+            await worker.load()
+            message = {"op": "run", "id": 1, "incarnation": worker.incarnation, "program": "does", "lm": None}
+            worker.channel.post({**message, "inputs": what})
+            with anyio.fail_after(60):
+                end = await worker.run(lambda _: None)
+        finally:
+            await worker.close()
+        assert isinstance(end, WorkerCrashed)
+        assert end.returncode == expected
 
 
 # --- deaths ---------------------------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """Real processes, real signals: what `spawn_os_process` promises about birth, waiting, death and what is left."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 import anyio
@@ -146,6 +148,59 @@ async def test_many_tasks_may_wait_and_a_cancelled_one_disturbs_nobody() -> None
         assert process.returncode is None
         process.kill()
     assert codes == [-9, -9, -9]
+
+
+async def test_many_tasks_wait_by_one_descriptor_so_that_a_process_without_free_ones_learns_of_the_end() -> None:
+    codes: list[int] = []
+
+    async def waiter(process: OsProcessHandle) -> None:
+        codes.append(await process.wait())
+
+    async with await spawn_os_process(["sleep", "60"]) as process, anyio.create_task_group() as group:
+        before = len(os.listdir("/proc/self/fd"))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # not one more can be opened
+        try:
+            for _ in range(20):
+                group.start_soon(waiter, process)
+            await anyio.wait_all_tasks_blocked()
+            process.kill()
+            with anyio.fail_after(30):
+                await process.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert len(os.listdir("/proc/self/fd")) <= before
+    assert codes == [-9] * 20
+
+
+async def test_the_watch_is_handed_on_when_the_watcher_goes_away_in_the_moment_of_the_end() -> None:
+    for _ in range(3):
+        codes: list[int] = []
+
+        async def waiter(process: OsProcessHandle, codes: list[int] = codes) -> None:
+            codes.append(await process.wait())
+
+        async with await spawn_os_process(["sleep", "60"]) as process, anyio.create_task_group() as group:
+            first = anyio.CancelScope()
+
+            async def watcher(process: OsProcessHandle = process, first: anyio.CancelScope = first) -> None:
+                with first:
+                    await process.wait()
+
+            group.start_soon(watcher)
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(3):
+                group.start_soon(waiter, process)
+            await anyio.wait_all_tasks_blocked()
+            process.kill()
+            limit = time.monotonic() + 30
+            while runs(process.pid):  # the loop must not see the end before the watcher is cancelled
+                assert time.monotonic() < limit
+                time.sleep(0.001)  # noqa: ASYNC251
+            first.cancel()
+            with anyio.fail_after(30):
+                await process.wait()
+        assert codes == [-9, -9, -9]
 
 
 async def test_pipes_are_ours_and_carry_bytes() -> None:
