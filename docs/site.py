@@ -19,8 +19,12 @@ ROOT = Path(__file__).parents[1]
 _LINK = re.compile(r"\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
 
 
-def on_config(config: Any) -> Any:
-    """Give the package its name, for the reference: a folder of links to the rooms, and to nothing else of the repository."""
+def on_startup(**_: Any) -> None:
+    """Give the package its name, for the reference: a folder of links to the rooms, and to nothing else of the repository.
+
+    Before any plugin is told of the configuration: mkdocstrings passes over a folder that is not there yet, and would find
+    the package where it is installed in place, and with it the whole repository, environments included.
+    """
     package = ROOT / "build" / "site-source" / "dspex"
     if package.is_symlink():
         package.unlink()
@@ -32,7 +36,6 @@ def on_config(config: Any) -> Any:
         link = package / part.name
         if not link.is_symlink():
             link.symlink_to(part)
-    return config
 
 
 def on_files(files: Any, *, config: Any) -> Any:
@@ -46,8 +49,8 @@ def on_files(files: Any, *, config: Any) -> Any:
 def _examples() -> str:
     parts = [
         "# Examples",
-        "Each is run by the tests: `python examples/NAME.py`. Those that ask a model take `--model openai/gpt-4o-mini`, and use a "
-        "small one on this computer if none is named.",
+        "Each is run by the tests: `python examples/NAME.py`. Those that ask a model take `--model openai/gpt-4o-mini`, and use "
+        "a small one on this computer if none is named.",
     ]
     for file in sorted((ROOT / "examples").glob("*.py")):
         source = file.read_text(encoding="utf-8")

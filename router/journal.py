@@ -7,7 +7,7 @@ What is stored is what a ``Comparison`` holds: no inputs, no answers. Several pr
 
 Events:
 
-    router.journal.failed    path, error, waiting     a journal (of comparisons or of flags) cannot be written; it is tried again
+    router.journal.failed    path, error, waiting     a journal (of comparisons or of flags) cannot be written; tried again
 """
 
 from __future__ import annotations
