@@ -49,8 +49,8 @@ def on_files(files: Any, *, config: Any) -> Any:
 def _examples() -> str:
     parts = [
         "# Examples",
-        "Each is run by the tests: `python examples/NAME.py`. Those that ask a model take `--model openai/gpt-4o-mini`, and use "
-        "a small one on this computer if none is named.",
+        "Each is run by the tests: `python examples/NAME.py`. Those that ask a model take `--model openai/gpt-4o-mini`, "
+        "and use a small one on this computer if none is named.",
     ]
     for file in sorted((ROOT / "examples").glob("*.py")):
         source = file.read_text(encoding="utf-8")

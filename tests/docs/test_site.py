@@ -59,7 +59,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def hook() -> ModuleType:
     """docs/site.py, under another name than that of the standard library's module."""
     spec = importlib.util.spec_from_file_location("dspex_docs_site", ROOT / "docs" / "site.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -76,13 +77,15 @@ def test_the_reference_has_every_name_of_the_face(site: Path, face: str) -> None
     shown = {anchor.rpartition(".")[2] for anchor in re.findall(r'id="(dspex\.[^"]+)"', html)}
     offered = importlib.import_module(face)
     names = [name for name in offered.__all__ if not inspect.ismodule(getattr(offered, name))]
-    assert names and [name for name in names if name not in shown] == []
+    assert names
+    assert [name for name in names if name not in shown] == []
 
 
 def test_the_made_pages_show_what_they_are_made_of(site: Path) -> None:
     performance = (site / "performance.html").read_text(encoding="utf-8")
     titles = re.findall(r"^## (.+)$", (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert titles and [title for title in titles if title.replace("`", "") not in re.sub("<[^>]+>", "", performance)] == []
+    assert titles
+    assert [title for title in titles if title.replace("`", "") not in re.sub("<[^>]+>", "", performance)] == []
     examples = (site / "examples.html").read_text(encoding="utf-8")
     assert [file.name for file in (ROOT / "examples").glob("*.py") if file.name not in examples] == []
 
