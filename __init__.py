@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
     from .engine.actors import ProgramActor
     from .engine.lm.local import LocalModel, local_model
+    from .engine.optimizers.jobs import Budget, OptimizerJob, run_job
     from .legacy import (
         ImportedProgram,
         LegacyPool,
@@ -55,7 +56,22 @@ if TYPE_CHECKING:
         SignatureProgram,
         legacy_pool_spec,
     )
-    from .router import Answer, Dspex, Flags, FlagStore, ProgramSpec, RoutedProgram, Router, router_children
+    from .router import (
+        Answer,
+        Dspex,
+        Explanation,
+        Flags,
+        FlagStore,
+        OpenTelemetry,
+        ProgramSpec,
+        Requirement,
+        RoutedProgram,
+        Router,
+        explain,
+        optimize,
+        router_children,
+        typed_program,
+    )
 
 __version__: Final = "0.1.0"
 
@@ -79,6 +95,7 @@ _HOMES: Final = {
         ".engine",
     ),
     "ProgramActor": ".engine.actors",
+    **dict.fromkeys(("Budget", "OptimizerJob", "run_job"), ".engine.optimizers.jobs"),
     "LocalModel": ".engine.lm.local",
     "local_model": ".engine.lm.local",
     **dict.fromkeys(
@@ -93,7 +110,23 @@ _HOMES: Final = {
         ".legacy",
     ),
     **dict.fromkeys(
-        ("Answer", "Dspex", "FlagStore", "Flags", "ProgramSpec", "RoutedProgram", "Router", "router_children"), ".router"
+        (
+            "Answer",
+            "Dspex",
+            "Explanation",
+            "FlagStore",
+            "Flags",
+            "OpenTelemetry",
+            "ProgramSpec",
+            "Requirement",
+            "RoutedProgram",
+            "Router",
+            "explain",
+            "optimize",
+            "router_children",
+            "typed_program",
+        ),
+        ".router",
     ),
 }
 
@@ -116,6 +149,7 @@ __all__ = [
     "Actor",
     "ActorExit",
     "Answer",
+    "Budget",
     "CallTimeout",
     "ChainOfThought",
     "ChatAdapter",
@@ -123,6 +157,7 @@ __all__ = [
     "Crash",
     "Dspex",
     "Example",
+    "Explanation",
     "FlagStore",
     "Flags",
     "ImportedProgram",
@@ -133,6 +168,8 @@ __all__ = [
     "LocalModel",
     "Module",
     "NamedRef",
+    "OpenTelemetry",
+    "OptimizerJob",
     "OutputField",
     "PoolOptions",
     "Predict",
@@ -141,6 +178,7 @@ __all__ = [
     "ProgramSpec",
     "Ref",
     "Refuse",
+    "Requirement",
     "RoutedProgram",
     "Router",
     "Runtime",
@@ -152,9 +190,13 @@ __all__ = [
     "__version__",
     "configure",
     "context",
+    "explain",
     "legacy_pool_spec",
     "local_model",
     "open_runtime",
+    "optimize",
     "router_children",
+    "run_job",
     "tree",
+    "typed_program",
 ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import anyio
@@ -26,6 +27,8 @@ from .streaming import StreamResponse
 from .streaming.delivery import acall_delivering
 
 __all__ = ["ProgramActor"]
+
+_NOTHING = nullcontext()
 
 
 class ProgramActor(Actor):
@@ -81,11 +84,15 @@ class ProgramActor(Actor):
         if self._lm is not None:
             await self._lm.prepare()
 
-    async def run(self, inputs: Mapping[str, object]) -> Prediction:
+    async def run(
+        self, inputs: Mapping[str, object], *, around: AbstractContextManager[object] | None = None
+    ) -> Prediction:
         """Run the program once.
 
         Args:
             inputs: the program's inputs by name.
+            around: entered for the time of this run. A mailbox carries no context variables, so what shall hold in the
+                program (the trace it belongs to) comes with the request.
 
         Raises at the caller:
             MissingInputError: inputs are missing; no model was asked.
@@ -93,19 +100,29 @@ class ProgramActor(Actor):
             LMError, AdapterParseError: the model failed, or its answer could not be read.
             Whatever else the program raises.
         """
-        return await self._bounded(lambda: self.program.acall(**inputs), inputs)
+        return await self._bounded(lambda: self.program.acall(**inputs), inputs, around)
 
     async def stream(
-        self, inputs: Mapping[str, object], fields: Sequence[str], take: Callable[[StreamResponse], Awaitable[None]]
+        self,
+        inputs: Mapping[str, object],
+        fields: Sequence[str],
+        take: Callable[[StreamResponse], Awaitable[None]],
+        *,
+        around: AbstractContextManager[object] | None = None,
     ) -> Prediction:
         """As `run`, with the pieces of output fields given to `take` while they are written.
 
         The LM's answer is read no faster than `take` returns. Raises also ValueError at the caller: a field that no
         predictor has, or several.
         """
-        return await self._bounded(lambda: acall_delivering(self.program, inputs, fields, take), inputs)
+        return await self._bounded(lambda: acall_delivering(self.program, inputs, fields, take), inputs, around)
 
-    async def _bounded(self, work: Callable[[], Awaitable[Prediction]], inputs: Mapping[str, object]) -> Prediction:
+    async def _bounded(
+        self,
+        work: Callable[[], Awaitable[Prediction]],
+        inputs: Mapping[str, object],
+        around: AbstractContextManager[object] | None,
+    ) -> Prediction:
         deadline = self.deadline
         left = math.inf if deadline is None else deadline - self.rt.now()
         # The runtime ends this call when its time is up; the scope tells the LM client beforehand when that will be,
@@ -114,7 +131,7 @@ class ProgramActor(Actor):
         self._in_flight.add(scope)
         try:
             with scope:
-                return await self._answer(work, inputs)
+                return await self._answer(work, inputs, around or _NOTHING)
         finally:
             self._in_flight.discard(scope)
             if self._ending is not None and not self._in_flight:
@@ -123,13 +140,18 @@ class ProgramActor(Actor):
             await anyio.sleep_forever()  # this actor is going; its end, not an answer, is what the caller must hear
         raise Refuse(LMTimeoutError("The program did not answer before the caller's deadline."))
 
-    async def _answer(self, work: Callable[[], Awaitable[Prediction]], inputs: Mapping[str, object]) -> Prediction:
+    async def _answer(
+        self,
+        work: Callable[[], Awaitable[Prediction]],
+        inputs: Mapping[str, object],
+        around: AbstractContextManager[object],
+    ) -> Prediction:
         try:
             if not isinstance(inputs, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # comes from outside
                 raise TypeError(f"run takes the program's inputs as one mapping, not {type(inputs).__name__}")
             check_inputs(self.program, inputs)
             async with self._gate:
-                with context(**self._settings):
+                with around, context(**self._settings):
                     return await work()
         except Exception as error:
             # One request's trouble is its own: whatever a program raises goes to its caller, and the actor lives.

@@ -36,8 +36,17 @@ from .messages import Chunk
 from .policies import BreakerPolicy, RecyclingPolicy, RetryPolicy, ScalingPolicy, SessionPolicy
 from .pool import LegacyPool
 from .results import LegacyResult, PoolStatistics, WorkerStatistics
-from .specs import CompileProgram, ImportedProgram, LMSettings, PoolOptions, Program, SignatureProgram
+from .specs import (
+    CompileProgram,
+    ImportedProgram,
+    LMSettings,
+    PoolOptions,
+    Program,
+    SignatureProgram,
+    worker_names,
+)
 from .streams import LegacyStream, open_stream
+from .tracing import RequestTracer, SpanBegan, SpanEnded
 from .tree import legacy_pool_spec, legacy_supervisor, start_legacy_pool
 from .worker.wire import Array, Typed
 
@@ -69,6 +78,7 @@ __all__ = [
     "RecyclingPolicy",
     "RemoteError",
     "RequestCancelled",
+    "RequestTracer",
     "RetryPolicy",
     "ScalingPolicy",
     "SessionBusy",
@@ -77,6 +87,8 @@ __all__ = [
     "SessionLost",
     "SessionPolicy",
     "SignatureProgram",
+    "SpanBegan",
+    "SpanEnded",
     "Typed",
     "UnknownProgram",
     "UnknownSession",
@@ -88,4 +100,5 @@ __all__ = [
     "legacy_supervisor",
     "open_stream",
     "start_legacy_pool",
+    "worker_names",
 ]

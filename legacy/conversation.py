@@ -7,7 +7,7 @@ says is checked against what it was asked; what fits no question is dropped and 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, cast
 
 from ..runtime import TaskHandle
@@ -19,6 +19,7 @@ from .messages import Assignment, Chunk, RunOutcome
 from .outcomes import outcome_of
 from .process import WorkerProcess
 from .specs import PoolOptions
+from .tracing import tell
 
 __all__ = ["Conversation"]
 
@@ -89,15 +90,23 @@ class Conversation:
         """A message from the worker. Raises `ProtocolError` for one that a loaded worker never sends."""
         held = self._hand.get(message.get("id"))
         op = message["op"]
-        if op not in ("result", "chunk", "ask"):
+        if op not in ("result", "chunk", "ask", "span", "span_end"):
             raise ProtocolError(f"{self._worker} sent {op!r:.40}, which is no message of a loaded worker")
-        if held is None or (op != "ask" and message.get("incarnation") != self.process.incarnation):
+        if held is None and op in ("span", "span_end"):
+            return  # a thread that the program has left running
+        if held is None or (op in ("result", "chunk") and message.get("incarnation") != self.process.incarnation):
             self._unmatched()
         elif op == "ask":
             self._asked(held, message)
         elif op == "chunk":
             self._chunk(held, message)
+        elif op != "result":
+            if held.assignment.tracer is None:
+                raise ProtocolError(f"{self._worker} tells of calls of a request that nobody traces")
+            tell(held.assignment.tracer, message, worker=self._worker)
         else:
+            lost = message.get("lost_spans")
+            held.lost_spans = lost if isinstance(lost, int) else 0
             outcome = outcome_of(
                 message,
                 held.assignment,
@@ -128,13 +137,15 @@ class Conversation:
         if not isinstance(name, str) or not isinstance(given, dict):
             raise ProtocolError(f"{self._worker} asks without a name or arguments")
         arguments = cast("dict[str, Any]", given)
+        tracer, span = held.assignment.tracer, message.get("span")
         if len(held.calls) >= _CALLS:
             self._answer(message, {"ok": False, "message": f"more than {_CALLS} calls at a time"})
             return
 
         async def work() -> None:
             try:
-                answer = await answer_call(name, arguments, self._options.callables, self._options.lm_server)
+                with tracer.within(span if isinstance(span, int) else None) if tracer is not None else nullcontext():
+                    answer = await answer_call(name, arguments, self._options.callables, self._options.lm_server)
                 self._answer(message, answer)
             finally:
                 held.calls.discard(handle)
@@ -166,4 +177,6 @@ def _run_message(assignment: Assignment, incarnation: str) -> dict[str, object]:
         message["session"] = assignment.session
     if assignment.streaming is not None:
         message["stream"] = {"fields": list(assignment.streaming.fields), "credit": assignment.streaming.credit}
+    if assignment.tracer is not None:
+        message["trace"] = assignment.tracer.traceparent
     return message

@@ -96,5 +96,6 @@ class Dispatcher:
                 request.session,
                 define,
                 request.streaming,
+                request.tracer,
             ),
         )

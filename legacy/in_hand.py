@@ -13,7 +13,7 @@ __all__ = ["Held", "InHand"]
 class Held:
     """One assignment and what belongs to it until its result arrives."""
 
-    __slots__ = ("abandoned", "assignment", "calls", "overdue", "sent")
+    __slots__ = ("abandoned", "assignment", "calls", "lost_spans", "overdue", "sent")
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
@@ -23,14 +23,17 @@ class Held:
         self.overdue: Timer | None = None
         self.calls: set[TaskHandle] = set()
         """Calls of its program that this process is working on."""
+        self.lost_spans = 0
 
-    def end(self) -> None:
-        """Nothing that belongs to it goes on."""
+    def end(self, error: str | None = None) -> None:
+        """Nothing that belongs to it goes on. `error`: the worker went with it."""
         if self.overdue is not None:
             self.overdue.cancel()
         for call in self.calls:
             call.cancel()
         self.calls.clear()
+        if self.assignment.tracer is not None:
+            self.assignment.tracer.left(error, self.lost_spans)
 
 
 class InHand:
@@ -59,10 +62,10 @@ class InHand:
         held.end()
         return held
 
-    def clear(self) -> list[Held]:
-        """Empties it; what was in it, in order."""
+    def clear(self, error: str) -> list[Held]:
+        """Empties it; what was in it, in order. `error`: why, as a class."""
         held = list(self._held.values())
         self._held.clear()
         for one in held:
-            one.end()
+            one.end(error)
         return held

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ..runtime import Address, Ref
 from .errors import LegacyError
 from .specs import LMSettings
+from .tracing import RequestTracer
 
 __all__ = [
     "Assignment",
@@ -58,6 +59,7 @@ class Assignment:
     define: Mapping[str, object] | None = field(default=None, repr=False)
     """The session's programs, if this process was not told of them or they have changed."""
     streaming: Streaming | None = None
+    tracer: RequestTracer | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ from .requests import Request, Seat
 from .results import LegacyResult, PoolStatistics
 from .slots import Slots
 from .specs import LMSettings, PoolOptions, Program
+from .tracing import RequestTracer
 from .worker_actor import WorkerActor
 
 __all__ = ["LegacyPool"]
@@ -115,11 +116,13 @@ class LegacyPool(Actor):
         timeout: float | None = None,
         session: str | None = None,
         streaming: Streaming | None = None,
+        tracer: RequestTracer | None = None,
     ) -> LegacyResult:
         """Runs `program` on `inputs` in some worker. The deadline of the call is the request's, see the module.
 
         `lm` replaces the session's and the pool's, `idempotent` the program's declaration. `timeout` in seconds ends the
         request earlier than the call's deadline would, with `LegacyTimeout`. `streaming`: see `streams.open_stream`.
+        `tracer` hears of the calls that its program makes, see `tracing`.
 
         Refuses with TypeError, ValueError, `UnknownProgram`, `UnknownSession`, `PoolOverloaded`, `PoisonRequest`,
         `CircuitOpen`, `MissingLegacy` or `PoolUnavailable` at once; with `RemoteError`, `FrameTooLarge`,
@@ -161,6 +164,7 @@ class LegacyPool(Actor):
             session=session,
             streaming=streaming,
             fingerprint=mark,
+            tracer=tracer,
         )
         request.permit = permit
         ref, number, ledger = self.ref, request.number, self._ledger

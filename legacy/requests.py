@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from ..runtime import Monitor, Ref, Reply, Timer
 from .messages import Streaming
 from .specs import LMSettings
+from .tracing import RequestTracer
 from .worker import wire
 from .worker_actor import WorkerActor
 
@@ -22,7 +23,7 @@ class Request:
 
     __slots__ = (
         "attempts", "expiry", "fingerprint", "idempotent", "inputs", "kills", "lm", "number", "permit",
-        "program", "reply", "seat", "session", "since", "streaming", "timeout",
+        "program", "reply", "seat", "session", "since", "streaming", "timeout", "tracer",
     )  # fmt: skip
 
     def __init__(
@@ -38,6 +39,7 @@ class Request:
         session: str | None,
         streaming: Streaming | None,
         fingerprint: bytes | None,
+        tracer: RequestTracer | None = None,
     ) -> None:
         self.number = next(_numbers)
         self.program = program
@@ -50,6 +52,7 @@ class Request:
         self.session = session
         self.streaming = streaming
         self.fingerprint = fingerprint
+        self.tracer = tracer
         self.expiry: Timer | None = None
         self.seat: Seat | None = None
         self.permit = False

@@ -234,7 +234,7 @@ class PoolOptions:
         _no_text("PoolOptions.import_paths", self.import_paths)
         _no_text("PoolOptions.preload", self.preload)
         for name, program in self.programs.items():
-            if not isinstance(program, SignatureProgram | ImportedProgram):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if not isinstance(program, SignatureProgram | ImportedProgram | CompileProgram):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(
                     f"program {name!r} must be a SignatureProgram(...) or an ImportedProgram(...), "
                     f"not {type(program).__name__}"

@@ -29,7 +29,7 @@ import anyio
 
 from ..runtime import Actor, Reason
 from .conversation import Conversation
-from .errors import LegacyError, MissingLegacy, WorkerCrashed, WorkerStartFailed
+from .errors import LegacyError, MissingLegacy, RequestCancelled, WorkerCrashed, WorkerStartFailed
 from .in_hand import Held, InHand
 from .messages import (
     Assignment,
@@ -299,7 +299,7 @@ class WorkerActor(Actor):
                 self._withdraw()
             successor = self._successor.process if self._replacing else None
             if not self._replacing:
-                self._in_hand.clear()
+                self._in_hand.clear(WorkerCrashed.__name__)
                 if not self._stopping:
                     self._turn("failed")
             await process.close()
@@ -335,7 +335,7 @@ class WorkerActor(Actor):
         self.rt.events.emit(
             "legacy.worker.replaced", worker=self._worker, incarnation=process.incarnation, request=number
         )
-        for held in self._in_hand.clear():
+        for held in self._in_hand.clear(RequestCancelled.__name__):
             other = held.assignment
             if other.number != number and not held.abandoned:
                 back = WorkerCrashed(

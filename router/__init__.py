@@ -46,6 +46,7 @@ from .rollout import is_native, place
 from .router import FALLBACK_ON, Router, router_children
 from .shadow import Comparison, Shadow, ShadowOptions
 from .statistics import ArmStatistics
+from .telemetry import OpenTelemetry
 from .typed_programs import TypedProgram, typed_program
 
 __all__ = [
@@ -95,6 +96,7 @@ __all__ = [
     "Observer",
     "OpenFeatureChooser",
     "OpenFeatureFlags",
+    "OpenTelemetry",
     "Optimized",
     "Outcome",
     "ProgramSpec",

@@ -23,6 +23,7 @@ from .door import Door, Pending
 from .errors import RouterError, StreamBroken
 from .request import Answer, Engine
 from .requirement import Requirement
+from .telemetry import RequestTrace
 
 
 @final
@@ -59,6 +60,7 @@ class AnswerStream:
         self._reading = False
         self._closed = False
         self._answer: Answer | None = None
+        self._trace: RequestTrace | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -76,14 +78,16 @@ class AnswerStream:
         self._reading = True
         try:
             return await self._next()
-        except BaseException:
-            self._close()
+        except BaseException as error:
+            self._close(error)
             raise
         finally:
             self._reading = False
 
     async def _next(self) -> FieldChunk | Answer:
         if not self._begun:
+            if self._door.telemetry is not None:
+                self._trace = RequestTrace(self._door.telemetry, self._program)
             self._door.enter()
             self._begun = self._inside = True
             rt = self._door.rt
@@ -103,6 +107,8 @@ class AnswerStream:
             answer, error = pending.outcome()
             if answer is not None:
                 self._answer = answer
+                if self._trace is not None:
+                    self._trace.answered(answer.route.engine, fell_back=answer.route.fell_back)
                 self._close()
                 return answer
             if error is None or (isinstance(error, ActorExit) and error.who == pending.router):
@@ -114,7 +120,8 @@ class AnswerStream:
 
     async def _asked(self) -> Pending:
         router = self._door.router() or await self._door.next_router(self._deadline)
-        options = {"key": self._key, "engine": self._engine, "require": self._require, "asked_at": self._asked_at}
+        chosen = {"key": self._key, "engine": self._engine, "require": self._require}
+        options = {**chosen, "asked_at": self._asked_at, "trace": self._trace}
         return Pending(router, self._deadline, self._program, self._inputs, options, self._delivery)
 
     @property
@@ -138,22 +145,26 @@ class AnswerStream:
 
     def __del__(self) -> None:
         # Python may drop it in any thread.
-        door, pending = self._door, self._pending
+        door, pending, trace = self._door, self._pending, self._trace
         if self._inside:
-            door.rt.kernel.backend.call_from_thread(lambda: _left(door, pending))
+            door.rt.kernel.backend.call_from_thread(lambda: _left(door, pending, trace, "closed"))
 
-    def _close(self) -> None:
+    def _close(self, error: BaseException | str = "closed") -> None:
         self._closed = True
         if self._inside:
             self._inside = False
-            _left(self._door, self._pending)
+            _left(self._door, self._pending, self._trace, error)
+        elif self._trace is not None:
+            self._trace.failed(error)
 
     def statistics(self) -> dict[str, int]:
         """Counts: pieces that have come, and those of them that wait to be read."""
         return {"taken": self._delivery.taken, "waiting": self._delivery.waiting}
 
 
-def _left(door: Door, pending: Pending | None) -> None:
+def _left(door: Door, pending: Pending | None, trace: RequestTrace | None, error: BaseException | str) -> None:
+    if trace is not None:
+        trace.failed(error)  # unless it has its answer
     if pending is not None and not pending.done:
         pending.abandon()
     door.leave()

@@ -17,8 +17,9 @@ is served.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, final, overload
 
@@ -44,10 +45,14 @@ from .request import Answer, Engine
 from .requirement import Requirement
 from .rollback import RollbackPolicy
 from .shadow import ShadowOptions
+from .telemetry import OpenTelemetry
+from .telemetry_metrics import register
 from .typed_programs import TypedProgram
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_nothing = nullcontext[None]
 
 
 @final
@@ -71,6 +76,7 @@ class Dspex:
         shadow: ShadowOptions | None = None,
         journal: str | os.PathLike[str] | None = None,
         rollback: RollbackPolicy | None = None,
+        telemetry: OpenTelemetry | None = None,
         prices: Mapping[str, Price] | None = None,
         beside: Iterable[Child] = (),
         intensity: int = 3,
@@ -86,6 +92,8 @@ class Dspex:
             workers: their number, where ``pool`` is not given.
             host_lm: the workers' calls to the model are made by this process: they get no key, and cache, limits and
                 connections are shared with the native side.
+            telemetry: spans of requests, programs, models and tools, on either engine, and metrics; None: nothing is
+                traced, and nothing is paid for it.
             prices: what the models cost, by the name that they are given in ``lm``: requests can then be routed by
                 cost, and `stats` tells it. Tokens are counted natively only if this is given.
             beside: children of your own, started before everything else: a ``FlagFile``, for example.
@@ -119,8 +127,25 @@ class Dspex:
             period=period,
         )
         self._outputs: dict[str, tuple[str, ...] | None] = {}
+        self._telemetry = telemetry
         self._door: Door | None = None
+        if telemetry is not None:
+            self._measured_by(telemetry)
         self._block: AbstractAsyncContextManager[Runtime] | None = None
+
+    def _measured_by(self, telemetry: OpenTelemetry) -> None:
+        """Instruments stay as long as their meter: they must not keep the app."""
+        app = weakref.ref(self)
+
+        def counted() -> AppStatistics | None:
+            here = app()
+            return here.counted() if here is not None else None
+
+        def door() -> Door | None:
+            here = app()
+            return here._door if here is not None else None
+
+        register(telemetry, counted, door, processes=self._tree.processes(), pool=POOL)
 
     @staticmethod
     def _unique(programs: Iterable[ProgramSpec | TypedProgram[..., Any]]) -> list[ProgramSpec]:
@@ -144,7 +169,7 @@ class Dspex:
         return Child(id, self._supervised, type="supervisor", name=ROOT)
 
     def _supervised(self) -> Supervisor:
-        self._door = Door(current_runtime(), owned=False)
+        self._door = Door(current_runtime(), owned=False, telemetry=self._telemetry)
         return self.supervisor()
 
     # --- its life -----------------------------------------------------------------------------------------------
@@ -155,7 +180,7 @@ class Dspex:
             raise AppClosed("this app is open already: one object is one running app")
         block = open_runtime()
         rt = await block.__aenter__()
-        self._door, self._block = Door(rt, owned=True), block
+        self._door, self._block = Door(rt, owned=True, telemetry=self._telemetry), block
         try:
             await rt.start(self.supervisor(), name=ROOT)
         except BaseException as error:
@@ -301,10 +326,12 @@ class Dspex:
         Inputs are taken as they are needed. The first error is raised and ends the rest. ``within`` is in seconds, for
         each request. Who leaves the loop early closes it (``aclosing``), which ends what is under way.
         """
+        here = _nothing if self._telemetry is None else self._telemetry.here()
 
         async def one(asked: Mapping[str, object]) -> Answer | Exception:
             try:
-                return await self.call(program, asked, within=within)
+                with here():  # the tasks are actors, and know nothing of the caller's context
+                    return await self.call(program, asked, within=within)
             except Exception as error:  # a value here: it is raised at the reader, not a crash of the task
                 return error
 

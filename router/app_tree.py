@@ -15,7 +15,7 @@ from typing import Any, Final, final
 from ..engine import LM, Price
 from ..engine.actors import ProgramActor
 from ..engine.lm.local import LocalModel, LocalModelSpec
-from ..legacy import LegacyPool, LMSettings, PoolOptions, legacy_pool_spec
+from ..legacy import LegacyPool, LMSettings, PoolOptions, legacy_pool_spec, worker_names
 from ..runtime import Runtime
 from ..supervisors import Child, Supervisor, TaskSupervisor
 from .book import Book
@@ -85,6 +85,13 @@ class AppTree:
             return True
         pool = rt.whereis(POOL)
         return pool is not None and isinstance(pool.process.host, LegacyPool) and pool.process.host.ready_workers > 0
+
+    def processes(self) -> list[str]:
+        """The registered names of the actors that requests pass through."""
+        names = ["router", *ARMS.values(), "ledger", "shadow"]
+        names += [native_name(spec.name) for spec in self.programs.values() if spec.native is not None]
+        options = self.pool_options()
+        return names if options is None else [*names, POOL, *worker_names(POOL.rpartition(".")[0], options)]
 
     def pool_options(self) -> PoolOptions | None:
         """The pool's, with the programs that have a legacy side; None: none has."""

@@ -53,6 +53,10 @@ class Arm(Actor):
             return
         self._open += 1
         reply.on_abandoned(self._closed)
+        if request.trace is not None:
+            attempt = request.trace.ask(self.engine, request.reason, shadow=request.for_comparison)
+            reply.on_abandoned(attempt.abandoned)
+            request = replace(request, attempt=attempt)
         began = self.rt.now()
 
         def then(value: Any, error: BaseException | None) -> None:
@@ -63,6 +67,8 @@ class Arm(Actor):
                     error = unreadable
                 else:
                     self._served += 1
+                    if request.attempt is not None:
+                        request.attempt.answered(answer.route.worker, answer.route.incarnation, answer.route.worker_attempts)
                     reply.send(answer)
                     self._tell(request, began, None, answer)
                     return
@@ -80,6 +86,8 @@ class Arm(Actor):
         self, request: Request, reply: Reply, router: Ref[Fallback] | None, began: float, error: BaseException
     ) -> None:
         self._failed += 1
+        if request.attempt is not None:
+            request.attempt.failed(error)
         # Who has a piece of this engine's answer must not be given the rest of another's.
         untold = request.delivery is None or not request.delivery.taken
         if router is not None and untold and isinstance(error, self._fallback_on) and reply.hand_over(router):
@@ -161,12 +169,12 @@ class NativeArm(Arm):
         """See ``Arm.begin``."""
         actor: NamedRef[ProgramActor] = self.rt.ref(request.program.native or "")
         delivery = request.delivery
+        more: dict[str, object] = {} if request.attempt is None else {"around": request.attempt.around()}
         if delivery is None:
-            reply.delegate(actor.resolved(), ProgramActor.run, request.inputs, then=then)
+            reply.delegate(actor.resolved(), ProgramActor.run, request.inputs, then=then, **more)
         else:
-            reply.delegate(
-                actor.resolved(), ProgramActor.stream, request.inputs, delivery.fields, delivery.put, then=then
-            )
+            taken = delivery.fields, delivery.put
+            reply.delegate(actor.resolved(), ProgramActor.stream, request.inputs, *taken, then=then, **more)
 
     def answer_of(self, request: Request, value: Prediction) -> Answer:
         """See ``Arm.answer_of``."""
@@ -190,11 +198,13 @@ class LegacyArm(Arm):
     def begin(self, request: Request, reply: Reply, then: Then) -> None:
         """See ``Arm.begin``."""
         pool: NamedRef[LegacyPool] = self.rt.ref(request.program.legacy or "")
-        name, inputs, delivery = request.program.name, request.inputs, request.delivery
-        if delivery is None:
-            reply.delegate(pool.resolved(), LegacyPool.run, name, inputs, then=then)
-        else:
-            reply.delegate(pool.resolved(), LegacyPool.run, name, inputs, streaming=delivery.streaming(), then=then)
+        asked = request.program.name, request.inputs
+        more: dict[str, object] = {}
+        if request.delivery is not None:
+            more["streaming"] = request.delivery.streaming()
+        if request.attempt is not None:
+            more["tracer"] = request.attempt
+        reply.delegate(pool.resolved(), LegacyPool.run, *asked, then=then, **more)
 
     def answer_of(self, request: Request, value: LegacyResult) -> Answer:
         """See ``Arm.answer_of``."""

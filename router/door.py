@@ -6,6 +6,7 @@ nothing of it: the request is given to its successor, within the same time.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Final, final
 
@@ -17,6 +18,7 @@ from .errors import AppClosed, AppDraining
 from .request import Answer, Engine
 from .requirement import Requirement
 from .router import Router
+from .telemetry import OpenTelemetry, RequestTrace
 
 ROOT: Final = "dspex"
 """The registered name of the app's tree."""
@@ -29,8 +31,11 @@ _LOOK_AGAIN: Final = 0.005
 class Door:
     """Of one running app. ``owned``: the runtime is the app's own, so that a tree that is gone will not come back."""
 
-    def __init__(self, rt: Runtime, *, owned: bool) -> None:
+    def __init__(self, rt: Runtime, *, owned: bool, telemetry: OpenTelemetry | None = None) -> None:
         self.rt = rt
+        self.telemetry = telemetry
+        self.thread = threading.get_ident()
+        """Whose loop it belongs to."""
         self.inside = 0
         """Requests under way."""
         self.shut = False
@@ -70,8 +75,16 @@ class Door:
         key: str | None,
         engine: Engine | None,
         require: Requirement | str | None = None,
+        trace: RequestTrace | None = None,
     ) -> Answer:
         """Ask, and wait for the answer. See ``Dspex.call``."""
+        if trace is None and self.telemetry is not None:
+            with RequestTrace(self.telemetry, program) as trace:
+                answer = await self.call(
+                    program, inputs, within=within, key=key, engine=engine, require=require, trace=trace
+                )
+                trace.answered(answer.route.engine, fell_back=answer.route.fell_back)
+                return answer
         self.enter()
         try:
             began = self.rt.now()
@@ -79,7 +92,7 @@ class Door:
             if router is not None:
                 try:
                     return await router.within(within).call(
-                        Router.run, program, inputs, key=key, engine=engine, require=require, asked_at=began
+                        Router.run, program, inputs, key=key, engine=engine, require=require, asked_at=began, trace=trace
                     )
                 except ActorExit as error:
                     if error.who != router.label:
@@ -89,7 +102,7 @@ class Door:
                 router = await self.next_router(deadline)
                 try:
                     return await router.until(deadline).call(
-                        Router.run, program, inputs, key=key, engine=engine, require=require, asked_at=began
+                        Router.run, program, inputs, key=key, engine=engine, require=require, asked_at=began, trace=trace
                     )
                 except ActorExit as error:
                     if error.who != router.label:

@@ -43,11 +43,13 @@ class Feature:
     """Why the engine does not have it, where the engine itself does not say."""
     instead: str = ""
     """What to do where it is not native; empty: let a worker run it."""
+    refuses: bool = False
+    """True: the engine has the names only to say where the work is done."""
 
     @property
     def native(self) -> bool:
         """True if the engine has all of it."""
-        return all(has(name) for name in self.names)
+        return not self.refuses and all(has(name) for name in self.names)
 
     @property
     def status(self) -> Status:

@@ -250,15 +250,19 @@ def _records() -> Iterator[Feature]:
     yield Feature("bootstrap_trace", "optimizers", ("bootstrap_trace_data",), "3.0", instead=_NOT_YET)
 
     yield Feature("training", "finetuning", ("Provider", "TrainingJob"), "2.5")
-    tune = "train in dspy; the engine calls the model that comes out of it by its name"
-    yield Feature("bootstrap_finetune", "finetuning", ("BootstrapFinetune",), "2.5", instead=tune)
+    tune = "`optimize` runs it in a worker with dspy; the engine calls the model that comes out of it by its name"
+    weights = "it trains weights, which the engine leaves to dspy"
+    yield Feature(
+        "bootstrap_finetune", "finetuning", ("BootstrapFinetune",), "2.5", why=weights, instead=tune, refuses=True
+    )
     yield Feature(
         "grpo",
         "finetuning",
         ("teleprompt.grpo.GRPO",),
         "2.6",
-        why="it trains weights, which the engine leaves to dspy",
+        why=weights,
         instead=tune,
+        refuses=True,
     )
 
     fetch = "give the program a legacy side; or fetch passages in a tool or a method of your module"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, final
+from typing import TYPE_CHECKING, Literal, final
 
 from ..engine import Prediction
 from .delivery import Delivery
+
+if TYPE_CHECKING:
+    from .telemetry import EngineTrace, RequestTrace
 
 Engine = Literal["native", "legacy"]
 
@@ -69,6 +72,10 @@ class Request:
     """True: nobody waits for the answer; it is the shadow of a request that was answered."""
     delivery: Delivery | None = field(default=None, repr=False)
     """Where the pieces of the answer go while it is written; None: they are not wanted."""
+    trace: RequestTrace | None = field(default=None, repr=False)
+    """The trace it belongs to; None: nobody traces it."""
+    attempt: EngineTrace | None = field(default=None, repr=False)
+    """At an arm: the part of the trace that is this engine's try."""
 
 
 @final

@@ -37,6 +37,7 @@ from .request import Answer, Attempt, Engine, Request, RoutedProgram
 from .requirement import MeasuredBy, Requirement
 from .rollback import RollbackPolicy
 from .shadow import Comparison, Shadow, ShadowOptions
+from .telemetry import RequestTrace
 
 FALLBACK_ON: Final[tuple[type[Exception], ...]] = (AdapterParseError, LMUnsupportedFeatureError)
 """What makes the legacy pool worth asking: the native engine could not read the answer, or cannot do what was asked.
@@ -83,6 +84,7 @@ class Router(Fallback):
         require: Requirement | str | None = None,
         asked_at: float | None = None,
         delivery: Delivery | None = None,
+        trace: RequestTrace | None = None,
     ) -> Answer:
         """Ask a program.
 
@@ -90,7 +92,7 @@ class Router(Fallback):
         whatever the flags say. ``require`` bounds its latency or cost (see ``requirement``). ``asked_at``: when the caller
         asked, in seconds of the runtime's clock, so that the router's own share can be told; None: now.
         whatever the flags say. ``delivery`` is given the pieces of the answer while it is written; once it has one, no
-        other engine is asked.
+        other engine is asked. ``trace`` is told of the decision, and of each engine that is asked.
 
         Raises UnknownProgram, EngineMissing, ArmDown, ValueError for a bound that is none, or what the engine that was
         chosen raises. Cancelled: the work is cancelled where it is done.
@@ -127,7 +129,10 @@ class Router(Fallback):
             shadow=decision.shadow,
             asked_at=asked_at,
             delivery=delivery,
+            trace=trace,
         )
+        if trace is not None:
+            trace.decided(request.engine, request.reason)
         self.rt.events.emit("router.decided", program=program, engine=request.engine, reason=request.reason)
         self._hand(request, self.defer())
         return cast(Answer, None)  # the arm answers

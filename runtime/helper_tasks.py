@@ -13,7 +13,7 @@ import anyio
 
 from .backend import Slot
 from .exits import Crash, Exit, Reason, Stop
-from .process import BESIDE, CURRENT, Process
+from .process import BESIDE, CURRENT, Process, beside_cancellation
 
 Work = Callable[[], Coroutine[Any, Any, object]]
 
@@ -84,11 +84,15 @@ class Helpers:
             raise
         except (Exit, Stop) as exit_:
             process.order(HelperFailed(exit_.reason))
-        except Exception as error:
-            process.kernel.events.emit("runtime.actor.crashed", process=process.label, error=error)
-            process.order(HelperFailed(Crash(error)))
         except BaseException as error:
-            process.kernel.escalate(error)
+            rest = beside_cancellation(error, process.kernel.backend.cancelled)
+            if rest is None:
+                raise
+            if not isinstance(rest, Exception):
+                process.kernel.escalate(error)
+                return
+            process.kernel.events.emit("runtime.actor.crashed", process=process.label, error=rest)
+            process.order(HelperFailed(Crash(rest)))
 
     async def end(self) -> None:
         """Cancel them and return when the last one is gone, whoever cancels meanwhile."""

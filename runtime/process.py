@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Protocol, cast, final
 
 import anyio
 
@@ -330,8 +330,12 @@ class Process(ProcessMailbox):
                     except Exception as error:
                         reason = Crash(error)
                     except BaseException as error:
-                        self.kernel.escalate(error)
-                        reason = Crash(error)
+                        rest = beside_cancellation(error, self.kernel.backend.cancelled)
+                        if rest is None:
+                            raise
+                        if not isinstance(rest, Exception):
+                            self.kernel.escalate(error)
+                        reason = Crash(rest)
                     if self.reason is None:
                         self._resolve(reason)
         finally:
@@ -411,6 +415,14 @@ class Process(ProcessMailbox):
             if not self.gone:
                 self.exit_slots.remove(slot)
         return self.gone
+
+
+def beside_cancellation(error: BaseException, cancelled: type[BaseException]) -> BaseException | None:
+    """What an error is beside being cancelled; None: nothing. A nursery of trio's that is cancelled from inside and from
+    outside at once raises its cancellation in a group."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    return cast("BaseExceptionGroup[BaseException]", error).split(cancelled)[1]
 
 
 @final

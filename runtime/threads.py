@@ -27,7 +27,7 @@ import anyio
 import anyio.to_thread
 
 from .exits import RuntimeClosed, WrongThread
-from .process import Kernel
+from .process import Kernel, beside_cancellation
 from .ref import NamedRef, Ref
 
 A = TypeVar("A")
@@ -131,9 +131,12 @@ class FromThread:
                 except cancelled:
                     raise
                 except BaseException as error:
-                    if not isinstance(error, Exception):
+                    rest = beside_cancellation(error, cancelled)
+                    if rest is None:
+                        raise
+                    if not isinstance(rest, Exception):
                         self._kernel.escalate(error)
-                    _fill(future, error=error)
+                    _fill(future, error=rest)
                 else:
                     _fill(future, value=value)
         finally:

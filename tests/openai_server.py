@@ -5,15 +5,20 @@ What it answers follows from what it is asked, so that a reply given to the wron
     "Why?"           -> the output field `answer` is "answer to Why?"
     "hold ..."       -> the same, but not before `release` is set; `arrived` says that the request is here
     "status 503"     -> that HTTP status
-    with "stream"    -> the same, word by word
     "mumble ..."     -> a text in which no adapter finds a field
 
 Asked for the output `same`, it compares the inputs `first_answer` and `second_answer` without regard to case.
+
+With `"stream": true` in the request the same text comes as server-sent events, word by word; a question that
+begins with "pause" stops in the middle of them until `release` is set, and `arrived` says so.
+
+A test that wants other answers sets `says`, a function of the request's body that gives a text, or an HTTP status.
 """
 
 import json
 import re
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -24,6 +29,7 @@ class OpenAIServer:
         self.release = threading.Event()
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.says: Callable[[dict[str, Any]], str | int] | None = None
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -62,13 +68,14 @@ class OpenAIServer:
             self.release.wait()
         status = 200
         payload: dict[str, Any]
-        if question.startswith("status"):
-            status = int(question.split()[1])
+        said = self.says(body) if self.says is not None else None
+        if question.startswith("status") or isinstance(said, int):
+            status = said if isinstance(said, int) else int(question.split()[1])
             payload = {"error": {"message": "as you wish", "type": "server_error"}}
         else:
             wanted = re.findall(r"\[\[ ## (\w+) ## \]\]", body["messages"][-1]["content"].split("Respond with")[-1])
             fields = [name for name in wanted if name != "completed"]
-            text = (
+            text = said or (
                 "I would rather not say."
                 if question.startswith("mumble")
                 else "\n\n".join(f"[[ ## {name} ## ]]\n{_value(name, question, body)}" for name in fields)
@@ -87,26 +94,38 @@ class OpenAIServer:
                 ],
                 "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
             }
-        streamed = bool(body.get("stream")) and status == 200
-        data = _events(payload) if streamed else json.dumps(payload).encode()
         try:
+            if status == 200 and body.get("stream"):
+                self._stream(request, payload, pause=question.startswith("pause"))
+                return
+            data = json.dumps(payload).encode()
             request.send_response(status)
-            request.send_header("content-type", "text/event-stream" if streamed else "application/json")
+            request.send_header("content-type", "application/json")
             request.send_header("content-length", str(len(data)))
             request.end_headers()
             request.wfile.write(data)
         except OSError:
             pass  # the worker was killed meanwhile, as the test wants
 
+    def _stream(self, request: BaseHTTPRequestHandler, payload: dict[str, Any], *, pause: bool) -> None:
+        request.send_response(200)
+        request.send_header("content-type", "text/event-stream")
+        request.end_headers()  # HTTP/1.0: the end of the connection is the end of the answer
+        text = payload["choices"][0]["message"]["content"]
+        pieces = re.findall(r"\s*\S+|\s+$", text)
 
-def _events(payload: dict[str, Any]) -> bytes:
-    """The same answer as a stream of words."""
-    text = payload["choices"][0]["message"]["content"]
-    deltas: list[dict[str, Any]] = [{"content": word} for word in re.split(r"(?<= )", text)]
-    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": payload["model"]}
-    chunks = [{**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
-    chunks.append({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-    return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks).encode() + b"data: [DONE]\n\n"
+        def send(**more: Any) -> None:
+            head = {"id": payload["id"], "object": "chat.completion.chunk", "created": 1, "model": payload["model"]}
+            request.wfile.write(f"data: {json.dumps({**head, **more})}\n\n".encode())
+            request.wfile.flush()
+
+        for number, piece in enumerate(pieces):
+            if pause and number == len(pieces) // 2:
+                self.arrived.release()
+                self.release.wait()
+            send(choices=[{"index": 0, "delta": {"content": piece}, "finish_reason": None}])
+        send(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}], usage=payload["usage"])
+        request.wfile.write(b"data: [DONE]\n\n")
 
 
 def _question(body: dict[str, Any]) -> str:

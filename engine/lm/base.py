@@ -18,6 +18,7 @@ import copy as copying
 import importlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, ClassVar, Self, TextIO, cast
 
@@ -35,13 +36,17 @@ from .metering import METER, metered
 from .responses_shape import responses_outputs
 from .shapes import as_dict, items, read
 
-__all__ = ["LM_CLASS_STATE_KEY", "Answer", "BaseLM", "Messages", "Output"]
+__all__ = ["LM_CLASS_STATE_KEY", "ON_ANSWER", "Answer", "BaseLM", "Messages", "Output"]
 
 LM_CLASS_STATE_KEY = "_dspy_lm_class"
 _SECRET_KEYS = frozenset({"api_key", "headers", "extra_headers", "default_headers"})
 _NOT_OF_THE_REQUEST = _SECRET_KEYS | {"api_base", "base_url", "cache", "timeout", "num_retries"}
 
 Messages = Sequence[Mapping[str, Any]]
+
+
+ON_ANSWER: ContextVar[Callable[[Answer], None] | None] = ContextVar("dspex on_answer", default=None)
+"""Told of the whole answer to the LM call that is under way; callbacks get its outputs only."""
 
 
 class BaseLM:
@@ -146,6 +151,9 @@ class BaseLM:
         options = {**self.kwargs, **kwargs}
         self._check_options(options)
         answer = await self._answer(prompt, messages or None, options, kwargs)
+        hear = ON_ANSWER.get()
+        if hear is not None:
+            hear(answer)
         await take_turn()  # answers may arrive in crowds
         if not answer.cache_hit:
             self._count(answer.usage)

@@ -15,7 +15,7 @@ from .errors import LMConfigurationError
 from .openai import OpenAIProvider
 from .wire import Access, ChatRequest, Emit, Provider
 
-__all__ = ["provider_of"]
+__all__ = ["is_known", "provider_of"]
 
 _COMPATIBLE: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "cerebras": ("https://api.cerebras.ai/v1", ("CEREBRAS_API_KEY",)),
@@ -49,6 +49,11 @@ _PROVIDERS: dict[str, Provider] = {
         for prefix, address in _ON_THIS_MACHINE.items()
     },
 }
+
+
+def is_known(prefix: str) -> bool:
+    """Whether `LM("prefix/model")` reaches a provider."""
+    return prefix in _PROVIDERS
 
 
 def provider_of(model: str) -> tuple[Provider, str]:

@@ -6,7 +6,8 @@ User code in a worker does:
     found = dspex_host.call("search", query="...")
 
 `search` must be among the callables that the pool was given (`PoolOptions.callables`). The module exists in workers only.
-Calls block the thread that makes them; several threads may call at once.
+Calls block the thread that makes them; several threads may call at once. `dspex_host.traceparent()` is the W3C header of the
+trace that the request belongs to, for requests of the program's own; None when it is not traced.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import wire
+from .spans import Spans
 
 
 class HostCallFailed(RuntimeError):
@@ -38,9 +40,13 @@ class HostCalls:
         """The request in hand, whose cancellation cancels the call in the host too."""
         self.keeps_rollouts = False
         """Whether the host is told the `rollout_id` of calls to its model: it knows what that is (it optimizes)."""
+        self.traceparent: str | None = None
+        """The W3C header of its trace, if it is traced."""
+        self.spans: Spans | None = None
         module = types.ModuleType("dspex_host", __doc__)
         module.call = self.call  # type: ignore[attr-defined]
         module.HostCallFailed = HostCallFailed  # type: ignore[attr-defined]
+        module.traceparent = lambda: self.traceparent  # type: ignore[attr-defined]
         sys.modules["dspex_host"] = module
 
     def call(self, name: str, /, **arguments: object) -> Any:
@@ -52,7 +58,8 @@ class HostCalls:
             number = next(self._numbers)
             inbox = self._waiting[number] = queue.SimpleQueue()
         try:
-            self._send({"op": "ask", "id": self.request, "call": number, "name": name, "arguments": encoded})
+            asked = {"op": "ask", "id": self.request, "call": number, "name": name, "arguments": encoded}
+            self._send(asked if self.spans is None else {**asked, "span": self.spans.current})
             answer = inbox.get()
         finally:
             self._waiting.pop(number, None)

@@ -52,6 +52,8 @@ def _host_lm_class(dspy: Any, host: HostCalls) -> Any:
     """A `BaseLM` whose `forward` asks the host, which has the keys, the limits, the cache and the usage in one place."""
 
     class HostLM(dspy.BaseLM):
+        asks_the_host = True
+
         def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
             asked: list[Any] = messages if messages else [{"role": "user", "content": prompt}]
             own = cast("dict[str, Any]", self.kwargs)

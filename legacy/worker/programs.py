@@ -23,6 +23,7 @@ from . import wire
 from .compiling import compile_program
 from .host_calls import HostCalls
 from .models import Models
+from .spans import Spans
 from .values import Values
 
 MODULES = ("Predict", "ChainOfThought", "ReAct")
@@ -103,10 +104,12 @@ class Programs:
             oldest = next(name for name in self._scopes if name)
             del self._scopes[oldest]
 
-    def run(self, request: Mapping[str, Any], emit: Callable[[Any], None] | None = None) -> dict[str, Any]:
+    def run(
+        self, request: Mapping[str, Any], emit: Callable[[Any], None] | None = None, spans: Spans | None = None
+    ) -> dict[str, Any]:
         """Runs one request. Returns the fields of its reply in wire form: either a value or an error.
 
-        With `emit`, what the program yields on its way is handed to it, in wire form.
+        With `emit`, what the program yields on its way is handed to it, in wire form. `spans` is told of its calls.
         """
         try:
             program = self._program(request.get("session") or "", request["program"])
@@ -116,6 +119,8 @@ class Programs:
             overrides: dict[str, Any] = {"track_usage": not _yields(program), "trace": []}
             if settings is not None:
                 overrides["lm"] = self._models.model(settings)
+            if spans is not None:
+                overrides["callbacks"] = [*(self.dspy.settings.get("callbacks") or ()), spans.callback(self.dspy)]
             began = time.perf_counter()
             with self.dspy.context(**overrides):
                 if emit is None:

@@ -6,7 +6,7 @@ which also gets it out of a blocking system call. Requests beyond the one that r
 back until they begin.
 
 host -> worker    load (programs, cache), define, run, cancel, credit, answer, ping, stop
-worker -> host    hello, ready or failed, result, chunk, ask, pong
+worker -> host    hello, ready or failed, result, chunk, ask, span, span_end, pong
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from . import mortal, wire
 from .channel import HostChannel
 from .host_calls import HostCalls
 from .programs import Programs, printable, traceback_of
+from .spans import Spans
 
 _CANCEL_SIGNAL = signal.SIGURG
 """Ignored by default: one that comes too late, or reaches a process that knows nothing of it, harms nobody."""
@@ -152,19 +153,23 @@ class Worker:
         if request.get("stream") is not None:
             self._credit = threading.Semaphore(request["stream"]["credit"])
             emit = self._emitter(number)
-        self._host.request = number
+        spans = Spans(self._channel.send, number) if "trace" in request else None
+        self._host.request, self._host.spans = number, spans
+        self._host.traceparent = request["trace"] if spans is not None else None
         try:
             self._running = number
             if number in self._cancelled:  # between the look above and the line before
                 self._running = None
                 return _error("cancelled", "cancelled before it began")
-            reply = self._programs.run(request, emit)
+            reply = self._programs.run(request, emit, spans)
             self._running = None
         except Cancelled:
             reply = _error("cancelled", "interrupted")
         finally:
             self._running = None
-            self._host.request = None
+            self._host.request = self._host.spans = self._host.traceparent = None
+        if spans is not None and spans.lost:
+            reply["lost_spans"] = spans.lost
         return reply
 
     def _emitter(self, number: int) -> Any:

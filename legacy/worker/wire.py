@@ -34,6 +34,9 @@ DEFAULT_FRAME_LIMIT = 32 * 1024 * 1024
 SCOPES = 64
 """Sets of programs that a worker remembers, the pool's own included: the one that was told first is forgotten first."""
 
+SPANS = 256
+"""Calls of one traced request that a worker tells of; more are counted only."""
+
 MAX_DEPTH = 100
 """Levels of nesting that one value may have: deep enough for data, shallow enough for every JSON parser on the way."""
 

@@ -339,7 +339,7 @@ def test_without_optuna_the_error_says_what_to_install_before_anything_is_asked(
     ("trainset", "error", "says"),
     [
         ([], ValueError, "empty|at least one"),
-        ([{"question": "q1"}] * 4, TypeError, "item 0 of the trainset is of type dict"),
+        ([{"question": "q1"}] * 4, ValueError, "item 0 of the trainset is of type dict"),
         ([engine.Example(question="q1", answer="1")] * 4, ValueError, "Item 0 of the trainset .*with_inputs"),
     ],
 )

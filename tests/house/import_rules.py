@@ -49,6 +49,9 @@ ON_FIRST_USE = frozenset(
 LOADED_WHEN_PRESENT = frozenset(
     {
         ("cli/main.py", "click"),
+        ("cli/check.py", "click"),
+        ("cli/convert.py", "click"),
+        ("cli/plan.py", "click"),
         ("runtime/backend/on_trio.py", "trio"),
         ("runtime/testing/fixtures.py", "pytest"),  # a plugin of pytest's
     }

@@ -281,3 +281,39 @@ def _say_hello(marker: str, *pids: int) -> None:
     """Tells the test that this is running now: `marker` is a named pipe."""
     with open(marker, "w") as pipe:
         pipe.write(" ".join(map(str, (os.getpid(), *pids))))
+
+
+class SaysItsTrace(dspy.Module):
+    """The trace header that the host gave the request."""
+
+    def forward(self):
+        import dspex_host
+
+        return dspy.Prediction(trace=str(dspex_host.traceparent()))
+
+
+class ManyCalls(dspy.Module):
+    """Two calls of modules, so many times."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = _Outer()
+
+    def forward(self, count):
+        for _ in range(count):
+            self.inner()
+        return dspy.Prediction(done=True)
+
+
+class _Inner(dspy.Module):
+    def forward(self):
+        return dspy.Prediction(done=True)
+
+
+class _Outer(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = _Inner()
+
+    def forward(self):
+        return self.inner()

@@ -1,0 +1,2 @@
+from .recommend import Recommend
+from .search import *
