@@ -1,7 +1,7 @@
 """A hook of mkdocs: the pages that are made of other files, and the links to them.
 
 `performance.md` is benchmarks/RESULTS.md, `examples.md` the programs in examples/. Links that lead out of docs/, where they
-work in the repository, lead to these. The reference is read from a folder in which the package has its name: the
+work in the repository, lead to these; those to a file of the source are its name only. The reference is read from a folder in which the package has its name: the
 repository root is the package, whatever the folder it was cloned into is called.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
-_LINK = re.compile(r"\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
+_LINK = re.compile(r"\[([^\[\]]*)\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_startup(**_: Any) -> None:
@@ -64,14 +64,16 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     here = posixpath.dirname(page.file.src_uri)
 
     def led(link: re.Match[str]) -> str:
-        target = posixpath.normpath(posixpath.join("docs", here, link[1]))
+        target = posixpath.normpath(posixpath.join("docs", here, link[2]))
         if target.startswith("docs/"):
             return link[0]
         up = posixpath.relpath(".", here or ".")
         if target.startswith("examples/"):
-            return f"]({posixpath.join(up, 'examples.md')}#{posixpath.basename(target).replace('.', '').lower()})"
+            return f"[{link[1]}]({posixpath.join(up, 'examples.md')}#{posixpath.basename(target).replace('.', '').lower()})"
         if target == "benchmarks/RESULTS.md":
-            return f"]({posixpath.join(up, 'performance.md')}{link[2] or ''})"
+            return f"[{link[1]}]({posixpath.join(up, 'performance.md')}{link[3] or ''})"
+        if target.endswith(".py") and (ROOT / target).is_file():
+            return link[1]  # a file of the source is named, and to be seen in the repository only
         raise ValueError(f"{page.file.src_uri}: the site has no page for {target}")
 
     return _LINK.sub(led, markdown)

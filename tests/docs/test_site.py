@@ -30,6 +30,7 @@ FACES = {
     "dspex.engine.optimizers": "optimizers",
     "dspex.engine.retrieval": "retrieval",
     "dspex.legacy": "legacy",
+    "dspex.migration": "migration",
     "dspex.router": "router",
     "dspex.runtime.testing": "testing",
 }
@@ -127,5 +128,6 @@ def test_links_into_the_repository_lead_to_the_pages_made_of_it(hook: ModuleType
         return hook.on_page_markdown(text, page=SimpleNamespace(file=SimpleNamespace(src_uri=page)))
 
     assert led("[a](../benchmarks/RESULTS.md#the-router)", "index.md") == "[a](performance.md#the-router)"
+    assert led("see [`a`](../runtime/actor.py).", "index.md") == "see `a`."
     assert led("[a](../../examples/rag.py)", "runtime/tasks.md") == "[a](../examples.md#ragpy)"
     assert led("[a](../actors.md) [b](https://x.org/../y)", "runtime/tasks.md") == "[a](../actors.md) [b](https://x.org/../y)"
