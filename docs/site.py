@@ -1,8 +1,8 @@
 """A hook of mkdocs: the pages that are made of other files, and the links to them.
 
 `performance.md` is benchmarks/RESULTS.md, `examples.md` the programs in examples/. Links that lead out of docs/, where they
-work in the repository, lead to these; those to a file of the source are its name only. The reference is read from a folder in which the package has its name: the
-repository root is the package, whatever the folder it was cloned into is called.
+work in the repository, lead to these; those to a file of the source are its name only. The reference is read from a folder in
+which the package has its name: the repository root is the package, whatever the folder it was cloned into is called.
 """
 
 from __future__ import annotations
@@ -69,9 +69,10 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
             return link[0]
         up = posixpath.relpath(".", here or ".")
         if target.startswith("examples/"):
-            return f"[{link[1]}]({posixpath.join(up, 'examples.md')}#{posixpath.basename(target).replace('.', '').lower()})"
+            anchor = posixpath.basename(target).replace(".", "").lower()
+            return f"[{link[1]}]({posixpath.normpath(posixpath.join(up, 'examples.md'))}#{anchor})"
         if target == "benchmarks/RESULTS.md":
-            return f"[{link[1]}]({posixpath.join(up, 'performance.md')}{link[3] or ''})"
+            return f"[{link[1]}]({posixpath.normpath(posixpath.join(up, 'performance.md'))}{link[3] or ''})"
         if target.endswith(".py") and (ROOT / target).is_file():
             return link[1]  # a file of the source is named, and to be seen in the repository only
         raise ValueError(f"{page.file.src_uri}: the site has no page for {target}")

@@ -5,6 +5,8 @@ A module that emits events lists them in its docstring (or the room has one modu
     room.thing.happened     data, more data     when or why; the line may go on
                                                 below, indented further
 
+(Lists of instruments look the same; their names begin with ``dspex.``, which no event's does.)
+
 ``python tests/docs/event_catalogue.py`` writes docs/events.md anew from these lines.
 """
 
@@ -20,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "events.md"
 ROOMS = ("runtime", "supervisors", "engine/optimizers", "legacy", "router")
 
-LINE = re.compile(r"^ {4}([a-z_]+(?:\.[a-z_]+)+)(?: {2,}([^\s#].*))?$")
+LINE = re.compile(r"^ {4}((?!dspex\.)[a-z_]+(?:\.[a-z_]+)+)(?: {2,}([^\s#].*))?$")
 MORE = re.compile(r"^ {12,}(\S.*)$")
 
 

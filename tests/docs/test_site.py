@@ -38,8 +38,9 @@ FACES = {
 
 
 def build(root: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    """As `make docs`. Not with --quiet: mkdocs counts only the warnings that it shows, and --strict would pass over all."""
     return subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)],
         capture_output=True,
         text=True,
         cwd=root,
