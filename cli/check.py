@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ..migration import CheckReport, FileReport, NothingToRead, Verdict, to_sarif
 from ..migration import check as check_paths
+from .ending import FOUND, Unusable
+from .screen import console, progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +27,6 @@ COLOURS: Final = {
     Verdict.UNKNOWN: "magenta",
     Verdict.LEGACY: "red",
 }
-_FOUND, _UNUSABLE = 1, 2
 
 
 @click.command()
@@ -82,7 +81,7 @@ def check(
         click.echo(json.dumps(to_sarif(report), indent=2))
     else:
         _show(report, show_all)
-    sys.exit(_FOUND if fail_on != "never" and report.at_or_above(LEVELS[fail_on]) else 0)
+    sys.exit(FOUND if fail_on != "never" and report.at_or_above(LEVELS[fail_on]) else 0)
 
 
 def read(paths: tuple[str, ...], exclude: tuple[str, ...], *, quiet: bool) -> CheckReport:
@@ -92,38 +91,6 @@ def read(paths: tuple[str, ...], exclude: tuple[str, ...], *, quiet: bool) -> Ch
             return check_paths(paths, exclude=exclude, progress=told)
     except NothingToRead as error:
         raise Unusable(str(error)) from error
-
-
-class Unusable(click.ClickException):
-    """The command cannot do its work; the message says why, and what to do."""
-
-    exit_code = _UNUSABLE
-
-
-@contextmanager
-def progress(quiet: bool) -> Generator[Callable[[int, int], None] | None]:
-    """A bar on stderr for long runs, if there is somebody to see it."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading", total=None)
-
-        def told(done: int, of: int) -> None:
-            bar.update(task, completed=done, total=of)
-
-        yield told
-
-
-def console() -> Console:
-    """Where text goes: coloured on a terminal unless NO_COLOR is set, and never wrapped into a file."""
-    from rich.console import Console
-
-    out = sys.stdout
-    return Console(file=out, highlight=False, soft_wrap=not out.isatty(), emoji=False, markup=False)
 
 
 def _show(report: CheckReport, show_all: bool) -> None:

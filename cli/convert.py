@@ -10,7 +10,8 @@ import click
 from ..engine import MissingExtra
 from ..migration import Conversion, ConversionFailed, NothingToRead
 from ..migration import convert as convert_paths
-from .check import Unusable, console, progress
+from .ending import Unusable
+from .screen import console, progress
 
 __all__ = ["convert"]
 

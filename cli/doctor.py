@@ -1,24 +1,31 @@
-"""What `dspex doctor` looks at. Each check says what was found and, if that is not as it should be, what to do about it."""
+"""`dspex doctor`: what it looks at. Each check says what was found and, if that is not as it should be, what to do about it."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal, final
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, final
 
+import anyio
+import click
 import httpx
 
 from ..engine.sandbox import LocalInterpreter, SandboxUnavailableError
 from ..legacy import LegacyError, LegacyPool, MissingLegacy, PoolOptions, SignatureProgram, start_legacy_pool
 from ..runtime import open_runtime
+from .ending import FOUND
 from .extras import PURPOSES, installed_extras
 from .machine import limit_findings, missing_features
+
+_COLOURS: Final = {"ok": "green", "warning": "yellow", "broken": "red"}
+_MARKS: Final = {"ok": "ok     ", "warning": "warning", "broken": "BROKEN "}
 
 State = Literal["ok", "warning", "broken"]
 """ok: as it should be. warning: something is not there that not everybody needs. broken: what was asked for cannot work."""
@@ -189,3 +196,44 @@ async def _endpoint(model: str, api_base: str | None) -> Check:
     if status >= 500 and status != 501:  # 501: it has no list of models, and said so
         return Check(name, "broken", f"{base} answers HTTP {status}", "the provider has trouble: try again later")
     return Check(name, "ok", f"{base} answers (HTTP {status})")
+
+
+@click.command()
+@click.option("--python", default=sys.executable, metavar="PATH", help="The interpreter of the legacy workers.")
+@click.option("--model", metavar="NAME", help="Also ask whether this model's provider can be reached: openai/gpt-4o-mini.")
+@click.option("--api-base", metavar="URL", help="Where the model is served, if not at its provider's address.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of text.")
+def doctor(python: str, model: str | None, api_base: str | None, as_json: bool) -> None:
+    """Check this machine: Python, extras, dspy in a worker, kernel features, limits, the model's endpoint.
+
+    Nothing is installed or changed, and no model is asked anything: an endpoint is only asked for its list of models. With
+    each finding that is not in order comes what to do about it.
+
+    \b
+    Exit status: 0 when nothing is broken (warnings are not), 1 when something is, 2 for a wrong command line.
+
+    \b
+    Examples:
+      dspex doctor
+      dspex doctor --python /opt/legacy/bin/python
+      dspex doctor --model openai/gpt-4o-mini --json
+    """
+
+    def show(check: Check) -> None:
+        if as_json:
+            return
+        click.echo(f"{click.style(_MARKS[check.state], fg=_COLOURS[check.state])}  {check.name}: {check.found}")
+        if check.advice:
+            click.echo(f"         -> {check.advice}")
+
+    question = Question(python=python, model=model, api_base=api_base)
+    checks: Sequence[Check] = anyio.run(examine, question, show)
+    broken = [check for check in checks if check.state == "broken"]
+    if as_json:
+        found: list[dict[str, Any]] = [asdict(check) for check in checks]
+        click.echo(json.dumps(found, indent=2))
+    elif broken:
+        click.echo(f"\n{len(broken)} of {len(checks)} broken: {', '.join(check.name for check in broken)}")
+    else:
+        click.echo(f"\nnothing is broken ({len(checks)} checks)")
+    sys.exit(FOUND if broken else 0)

@@ -1,91 +1,100 @@
 """`dspex`: the commands, each a thin face over a room.
 
     dspex doctor                                     is this machine ready, and if not, what to do
-    dspex doctor --python /opt/legacy/bin/python     ... with the workers in another environment
-    dspex doctor --model openai/gpt-4o-mini --json
 
     dspex check src/                                 what of a code base runs natively, line by line
     dspex plan src/                                  in which order to move it, by which flags
     dspex convert src/                               the edit, as a diff; --write makes it
+    dspex compare shop.answers:qa --data qa.jsonl    both engines on the same data: the evidence
 
-The exit status is 0 when all is well, 1 when something was found, 2 for a wrong command line. A command is loaded when it
-is asked for (`_COMMANDS`), so that none pays for the libraries of another.
+    dspex run shop.app:app                           an application, until a signal drains it
+    dspex status                                     what it does now: tree, pools, flags, rates
+    dspex flags set mode.qa=shadow                   ... and what it shall do
+
+The exit status is 0 when all is well, 1 when something was found, 2 when a command could not do its work (`ending`). A
+command is loaded when it is asked for, so that none pays for the libraries of another, and `dspex --help` for none.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+import os
+from typing import Final, NamedTuple
 
-import anyio
 import click
 
-from .doctor import Check, Question, examine
 
-_COLOURS = {"ok": "green", "warning": "yellow", "broken": "red"}
-_MARKS = {"ok": "ok     ", "warning": "warning", "broken": "BROKEN "}
+class _Loaded(NamedTuple):
+    """A command in a file of its own."""
+
+    where: str
+    """Module and object."""
+    help: str
+    """Its line in `dspex --help`, which loads none of them."""
 
 
-_COMMANDS = {
-    "check": ".check:check",
-    "convert": ".convert:convert",
-    "plan": ".plan:plan",
+COMMANDS: Final = {
+    "check": _Loaded(".check:check", "Say what of the dspy programs in PATHS runs on the native engine."),
+    "compare": _Loaded(
+        ".compare:compare",
+        "Run PROGRAM on both engines with the same data and the same model, and say how they compare.",
+    ),
+    "convert": _Loaded(".convert:convert", "Change the imports of dspy in PATHS to those of the native engine."),
+    "doctor": _Loaded(
+        ".doctor:doctor",
+        "Check this machine: Python, extras, dspy in a worker, kernel features, limits, the model's endpoint.",
+    ),
+    "flags": _Loaded(".flags:flags", "Read and change the flags of a running application."),
+    "plan": _Loaded(".plan:plan", "Say in which order to move the dspy programs in PATHS to the native engine."),
+    "run": _Loaded(".run:run", "Keep the application APP open until a signal drains it."),
+    "status": _Loaded(
+        ".status:status", "Show what a running application does: its supervision tree, pools, flags, and rates."
+    ),
 }
-"""Commands in files of their own: name to module and object."""
 
 
 class _Commands(click.Group):
-    """Loads those commands when they are asked for."""
+    """Loads them when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *_COMMANDS})
+        return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return super().get_command(ctx, cmd_name)
-        module, _, name = _COMMANDS[cmd_name].partition(":")
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].where.partition(":")
         return getattr(importlib.import_module(module, __package__), name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].help) for name in self.list_commands(ctx)])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="dspex", prog_name="dspex")
-def main() -> None:
-    """LM programs as supervised actors: a native DSPy engine, a pool of real dspy workers, and a router between them."""
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """LM programs as supervised actors: a native DSPy engine, a pool of real dspy workers, and a router between them.
 
+    \b
+    From a dspy code base to native programs:
+      dspex check src/             what runs natively, what does not, and why
+      dspex plan src/              in which order to move, by which flags
+      dspex convert src/           the edit, as a diff
+      dspex compare PROGRAM ...    both engines on the same data: the evidence
 
-@main.command()
-@click.option("--python", default=sys.executable, metavar="PATH", help="The interpreter of the legacy workers.")
-@click.option(
-    "--model", metavar="NAME", help="Also ask whether this model's provider can be reached: openai/gpt-4o-mini."
-)
-@click.option("--api-base", metavar="URL", help="Where the model is served, if not at its provider's address.")
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of text.")
-def doctor(python: str, model: str | None, api_base: str | None, as_json: bool) -> None:
-    """Check this machine: Python, extras, dspy in a worker, kernel features, limits, the model's endpoint.
+    \b
+    A running application:
+      dspex run shop.app:app       keep it open; SIGTERM drains it
+      dspex status --watch         what it does
+      dspex flags set mode.qa=shadow --reason "ticket 12"
 
-    Nothing is installed or changed, and no model is asked anything: an endpoint is only asked for its list of models. With
-    each finding that is not in order comes what to do about it.
+    `dspex COMMAND --help` has examples of each, and what its exit status means. Colours are left out where NO_COLOR is set
+    and where nobody is at a terminal.
+
+    \b
+    Completion, for bash (zsh_source and fish_source for the others):
+      eval "$(_DSPEX_COMPLETE=bash_source dspex)"
     """
-
-    def show(check: Check) -> None:
-        if as_json:
-            return
-        click.echo(f"{click.style(_MARKS[check.state], fg=_COLOURS[check.state])}  {check.name}: {check.found}")
-        if check.advice:
-            click.echo(f"         -> {check.advice}")
-
-    question = Question(python=python, model=model, api_base=api_base)
-    checks: Sequence[Check] = anyio.run(examine, question, show)
-    broken = [check for check in checks if check.state == "broken"]
-    if as_json:
-        found: list[dict[str, Any]] = [asdict(check) for check in checks]
-        click.echo(json.dumps(found, indent=2))
-    elif broken:
-        click.echo(f"\n{len(broken)} of {len(checks)} broken: {', '.join(check.name for check in broken)}")
-    else:
-        click.echo(f"\nnothing is broken ({len(checks)} checks)")
-    sys.exit(1 if broken else 0)
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False

@@ -8,7 +8,8 @@ import sys
 import click
 
 from ..migration import BadStatistics, plan_as_markdown, read_statistics, suggest_migration_path
-from .check import Unusable, read
+from .check import read
+from .ending import Unusable
 
 __all__ = ["plan"]
 

@@ -84,6 +84,7 @@ class Ledger:
             incarnation=message.incarnation,
             attempts=request.attempts,
             typed=outcome.values,
+            lm_calls=outcome.lm_calls,
         )
 
     def crashed_under(self, request: Request, crash: WorkerCrashed) -> None:

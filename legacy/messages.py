@@ -70,6 +70,7 @@ class RunOutcome:
     usage: Mapping[str, object]
     run_s: float
     rss_bytes: int = 0
+    lm_calls: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

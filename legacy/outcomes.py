@@ -40,10 +40,14 @@ def outcome_of(
     ok, value, error = message.get("ok"), message.get("value"), message.get("error")
     if ok is True and isinstance(value, dict) and error is None:
         usage, timing = _object(message.get("usage")), _object(message.get("timing"))
-        run_s, rss = timing.get("run_s"), message.get("rss")
+        run_s, rss, lm_calls = timing.get("run_s"), message.get("rss"), timing.get("lm_calls")
         values = cast("dict[str, object]", value)
         return RunOutcome(
-            values, usage, float(run_s) if isinstance(run_s, int | float) else 0.0, rss if isinstance(rss, int) else 0
+            values,
+            usage,
+            float(run_s) if isinstance(run_s, int | float) else 0.0,
+            rss if isinstance(rss, int) else 0,
+            lm_calls if isinstance(lm_calls, int) else None,
         )
     if ok is not False or not isinstance(error, dict) or value is not None:
         raise ProtocolError("a result must hold either ok=true and a value, or ok=false and an error")

@@ -30,6 +30,8 @@ class LegacyResult:
     typed: Mapping[str, object] = field(default_factory=lambda: {}, repr=False)
     """The same fields with their types: dspy's own and pydantic models as `Typed`, arrays as `Array`. Such a value can be
     an input again, and is then an object of its class in the worker."""
+    lm_calls: int | None = None
+    """Answers of language models that it took, those from a cache included; None where the worker's dspy does not tell."""
 
 
 def plain(value: object) -> Any:

@@ -1,8 +1,23 @@
 """From a dspy program to a native one: what a code base uses, in which order to move, and the moving itself."""
 
 from .check import check, check_text
+from .compare import abenchmark_native_vs_legacy, benchmark_native_vs_legacy
+from .compared_program import ComparedProgram, compared_program
+from .comparison_data import Row, read_rows, rows_of
+from .comparison_html import to_html
+from .comparison_report import ComparisonReport, Difference, EngineFigures, Memory
 from .convert import Conversion, ConvertedFile, convert
-from .errors import BadStatistics, ConversionFailed, MigrationError, NothingToRead, ProgramNotFound
+from .errors import (
+    BadData,
+    BadStatistics,
+    ConversionFailed,
+    EngineNotStarted,
+    MigrationError,
+    NotComparable,
+    NothingToRead,
+    ProgramNotFound,
+)
+from .interval import Interval, interval
 from .live import Compatibility, validate_compatibility
 from .plan import (
     MigrationPlan,
@@ -18,15 +33,24 @@ from .sarif import to_sarif
 from .verdicts import CheckReport, FileReport, Place, Problem, Program, Use, Verdict
 
 __all__ = [
+    "BadData",
     "BadStatistics",
     "CheckReport",
+    "ComparedProgram",
+    "ComparisonReport",
     "Compatibility",
     "Conversion",
     "ConversionFailed",
     "ConvertedFile",
+    "Difference",
+    "EngineFigures",
+    "EngineNotStarted",
     "FileReport",
+    "Interval",
+    "Memory",
     "MigrationError",
     "MigrationPlan",
+    "NotComparable",
     "NothingToRead",
     "Place",
     "PlannedProgram",
@@ -34,16 +58,24 @@ __all__ = [
     "Program",
     "ProgramNotFound",
     "Rest",
+    "Row",
     "Stage",
     "Traffic",
     "Use",
     "Verdict",
+    "abenchmark_native_vs_legacy",
+    "benchmark_native_vs_legacy",
     "check",
     "check_text",
+    "compared_program",
     "convert",
+    "interval",
     "plan_as_markdown",
+    "read_rows",
     "read_statistics",
+    "rows_of",
     "suggest_migration_path",
+    "to_html",
     "to_sarif",
     "validate_compatibility",
 ]

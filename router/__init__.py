@@ -6,6 +6,7 @@ from .app_statistics import AppStatistics
 from .arms import Arm, LegacyArm, NativeArm
 from .book import Book
 from .comparison import BadMetric, Metric, Scores, fields_equal
+from .control import ControlServer
 from .decision import Decision, decide
 from .delivery import AHEAD, FieldChunk
 from .errors import (
@@ -15,6 +16,8 @@ from .errors import (
     BadFlags,
     BadOptimization,
     BadProgram,
+    ControlTaken,
+    ControlUnavailable,
     EngineMissing,
     RouterError,
     StreamBroken,
@@ -71,6 +74,9 @@ __all__ = [
     "Chooser",
     "Chosen",
     "Comparison",
+    "ControlServer",
+    "ControlTaken",
+    "ControlUnavailable",
     "Decision",
     "Dspex",
     "Engine",

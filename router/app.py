@@ -32,6 +32,8 @@ from .answer_stream import AnswerStream
 from .app_statistics import AppStatistics
 from .app_tree import POOL, TASKS, AppTree, routed
 from .book import Book
+from .control_rates import ArmKey, Count
+from .control_status import ControlDesk
 from .door import ROOT, Door
 from .errors import AppClosed, BadProgram, UnknownField, UnknownProgram
 from .explain import explain_next
@@ -79,6 +81,7 @@ class Dspex:
         telemetry: OpenTelemetry | None = None,
         prices: Mapping[str, Price] | None = None,
         beside: Iterable[Child] = (),
+        control: str | os.PathLike[str] | None = None,
         intensity: int = 3,
         period: float = 5.0,
     ) -> None:
@@ -97,6 +100,9 @@ class Dspex:
             prices: what the models cost, by the name that they are given in ``lm``: requests can then be routed by
                 cost, and `stats` tells it. Tokens are counted natively only if this is given.
             beside: children of your own, started before everything else: a ``FlagFile``, for example.
+            control: the path of a socket in a folder of your own (0700), through which `dspex status` and `dspex flags`
+                reach the running app. An app that cannot have it does not start: the reason of its StartFailed is a
+                ControlUnavailable, or ControlTaken.
             intensity: restarts in ``period`` seconds that the tree bears before it gives up; a worker process that dies
                 is the pool's affair and does not count.
         """
@@ -109,6 +115,15 @@ class Dspex:
         if host_lm and lm is None:
             raise ValueError("host_lm=True needs a model: give lm= or local=")
         self._book = Book(rollback)
+        self._desk = ControlDesk(
+            None if control is None else os.fspath(control),
+            given,
+            {name: _engines(spec) for name, spec in self._programs.items()},
+            counted=self.counted,
+            counts=self._counts,
+            phase=self._phase,
+            root=self.tree,
+        )
         self._tree = AppTree(
             programs=self._programs,
             flags=given,
@@ -123,6 +138,7 @@ class Dspex:
             journal=journal,
             prices=prices,
             beside=tuple(beside),
+            control=self._desk,
             intensity=intensity,
             period=period,
         )
@@ -401,7 +417,34 @@ class Dspex:
         """As ``stats``, but what has been counted by now, without asking an actor; for who cannot wait."""
         return AppStatistics(self._book.statistics())
 
+    @property
+    def control(self) -> str | None:
+        """The path of its control socket; None: it has none. May be set while the app is not open (AppClosed)."""
+        return self._desk.path
+
+    @control.setter
+    def control(self, path: str | os.PathLike[str] | None) -> None:
+        if self._door is not None:
+            raise AppClosed("this app is open already: name its control socket before it starts")
+        self._desk.path = None if path is None else os.fspath(path)
+
+    def _counts(self) -> Mapping[ArmKey, Count]:
+        return {arm: Count(counter.requests, counter.failed) for arm, counter in self._book.arms.items()}
+
+    @property
+    def under_way(self) -> int:
+        """Requests that are inside now; 0 while the app is not open."""
+        return 0 if self._door is None else self._door.inside
+
+    def _phase(self) -> tuple[str, int]:
+        return "draining" if self._open.shut else "ready" if self.ready else "not ready", self.under_way
+
     async def stats(self) -> AppStatistics:
         """Counts, error rates and latencies by program and engine, of everything that was answered before."""
         ledger: NamedRef[Ledger] = self.runtime.ref("ledger")
         return AppStatistics(await ledger.call(Ledger.statistics))
+
+
+def _engines(spec: ProgramSpec) -> tuple[str, ...]:
+    sides = {"native": spec.native, "legacy": spec.legacy}
+    return tuple(engine for engine, side in sides.items() if side is not None)

@@ -19,6 +19,8 @@ from ..legacy import LegacyPool, LMSettings, PoolOptions, legacy_pool_spec, work
 from ..runtime import Runtime
 from ..supervisors import Child, Supervisor, TaskSupervisor
 from .book import Book
+from .control import ControlServer
+from .control_status import ControlDesk
 from .explain import FeaturesOf
 from .flags import FlagStore
 from .host_lm import HostLM, answer
@@ -53,6 +55,7 @@ class AppTree:
     journal: str | os.PathLike[str] | None
     prices: Mapping[str, Price] | None
     beside: tuple[Child, ...]
+    control: ControlDesk
     intensity: int
     period: float
 
@@ -73,6 +76,8 @@ class AppTree:
             prices=self.prices,
         )
         children.append(Child("tasks", TaskSupervisor, type="supervisor", name=TASKS))
+        if self.control.path is not None:
+            children.append(Child("control", partial(ControlServer, self.control)))
         return Supervisor(children, strategy="one_for_one", intensity=self.intensity, period=self.period)
 
     def is_up(self, rt: Runtime) -> bool:

@@ -12,12 +12,15 @@ RouterError
 ├── StreamBroken         an answer broke off after pieces of it had been read
 ├── BadOptimization      a program cannot be optimized so, and what to change      (also a ValueError)
 ├── JournalUnreadable    a file that is no journal of comparisons
+├── ControlUnavailable   the control socket cannot be opened at that path          (also an OSError)
+│   └── ControlTaken     another running application has it
 └── AppClosed            the app is not running, or runs already
     └── AppDraining      it takes no more requests: it is about to stop
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 
 
@@ -117,6 +120,22 @@ class StreamBroken(RouterError):
         )
         self.program = program
         self.pieces = pieces
+
+
+class ControlUnavailable(RouterError, OSError):
+    """The control socket cannot be opened at ``path``; the message says why, and what to do. Nothing there was changed."""
+
+    def __init__(self, path: str | os.PathLike[str], why: str) -> None:
+        super().__init__(f"the control socket {os.fspath(path)} cannot be opened: {why}")
+        self.path = os.fspath(path)
+
+
+class ControlTaken(ControlUnavailable):
+    """Another running application has this path; ``pid`` is its process, as it wrote it down."""
+
+    def __init__(self, path: str | os.PathLike[str], pid: str) -> None:
+        super().__init__(path, f"the application with process id {pid or '?'} has it; give each a path of its own")
+        self.pid = pid
 
 
 class BadOptimization(RouterError, ValueError):

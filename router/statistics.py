@@ -161,6 +161,16 @@ class ArmCounter:
             self._priced += 1
             self._usd += outcome.usd
 
+    @property
+    def requests(self) -> int:
+        """How many were counted; quicker than a snapshot."""
+        return self._requests
+
+    @property
+    def failed(self) -> int:
+        """How many of them failed."""
+        return self._errors.total()
+
     def quantile(self, percent: float) -> float | None:
         """The latency that ``percent`` of the requests did not exceed, in seconds."""
         return self._latency.quantile(percent)

@@ -22,6 +22,7 @@ from typing import Any, cast
 from . import wire
 from .compiling import compile_program
 from .host_calls import HostCalls
+from .lm_calls import AskedModels
 from .models import Models
 from .spans import Spans
 from .values import Values
@@ -121,6 +122,7 @@ class Programs:
                 overrides["lm"] = self._models.model(settings)
             if spans is not None:
                 overrides["callbacks"] = [*(self.dspy.settings.get("callbacks") or ()), spans.callback(self.dspy)]
+            asked = AskedModels()
             began = time.perf_counter()
             with self.dspy.context(**overrides):
                 if emit is None:
@@ -134,7 +136,7 @@ class Programs:
                 "ok": True,
                 "value": self._fields(prediction),
                 "usage": self._usage(prediction),
-                "timing": {"run_s": took},
+                "timing": {"run_s": took, "lm_calls": asked.count()},
                 "rss": self._resident(),
             }
         except Failure as failure:

@@ -50,8 +50,15 @@ LOADED_WHEN_PRESENT = frozenset(
     {
         ("cli/main.py", "click"),
         ("cli/check.py", "click"),
+        ("cli/compare.py", "click"),
+        ("cli/control_client.py", "click"),
         ("cli/convert.py", "click"),
+        ("cli/doctor.py", "click"),
+        ("cli/ending.py", "click"),
+        ("cli/flags.py", "click"),
         ("cli/plan.py", "click"),
+        ("cli/run.py", "click"),
+        ("cli/status.py", "click"),
         ("runtime/backend/on_trio.py", "trio"),
         ("runtime/testing/fixtures.py", "pytest"),  # a plugin of pytest's
     }
