@@ -32,7 +32,7 @@ import contextvars
 import inspect
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import anyio
@@ -400,20 +400,25 @@ def _described(value: object) -> str:
 
 
 async def run_job(
-    job: OptimizerJob, *, on_progress: Callable[[JobStatus], object] | None = None, name: str | None = None
+    job: OptimizerJob,
+    *,
+    on_progress: Callable[[JobStatus], object] | None = None,
+    name: str | None = None,
+    runtime: Runtime | None = None,
 ) -> JobOutcome:
     """Run a job to its end: in the runtime that this code runs in, or else in one of its own.
 
     Args:
         on_progress: called with the status when a trial has ended, and when the job has.
         name: registers the job, so that others find it: `rt.ref(name).call(OptimizerJob.status)`.
+        runtime: to run in, instead of those. If it ends before the job, ActorExit is raised.
 
     Raises:
         BudgetExhausted, JobCancelled, JobFailed: with the best program so far.
         JournalError: nothing was run.
     Cancelled: the job is, and its journal is closed; the same job goes on from there.
     """
-    async with _runtime() as rt:
+    async with _runtime(runtime) as rt:
         running: list[Ref[OptimizerJob]] = []
 
         def hear(event: Event) -> None:
@@ -434,11 +439,10 @@ async def run_job(
 
 
 @asynccontextmanager
-async def _runtime() -> AsyncGenerator[Runtime]:
-    try:
-        here = current_runtime()
-    except RuntimeClosed:
-        here = None
+async def _runtime(here: Runtime | None) -> AsyncGenerator[Runtime]:
+    if here is None:
+        with suppress(RuntimeClosed):
+            here = current_runtime()
     if here is not None:
         yield here
         return
