@@ -310,6 +310,23 @@ async def test_scores_on_everything_come_before_scores_on_a_part() -> None:
     assert (outcome.best.number, outcome.best.label) == (2, "whole")
 
 
+async def test_a_score_that_is_not_a_number_is_a_failed_trial_and_never_the_best() -> None:
+    nan = float("nan")
+
+    async def some(student: Any) -> Any:
+        report_trial(student, nan)
+        await trial(student, lambda: _number(nan))
+        report_trial(student, 40.0)
+        return student
+
+    outcome = await run_job(job(Model(), Scripted(some)))
+    assert [trial.state for trial in outcome.trials] == ["failed", "failed", "done"]
+    assert outcome.best is not None
+    assert outcome.best.score == 40.0
+    with pytest.raises(JobFailed, match=r"NaN\): see what the metric returns"):
+        await run_job(job(Model(), BootstrapFewShotWithRandomSearch(metric=lambda *_: nan, num_candidate_programs=2)))
+
+
 async def test_the_best_program_is_a_copy_that_the_optimizer_cannot_change_any_more() -> None:
     async def work(student: Any) -> Any:
         student.demos = ["first"]

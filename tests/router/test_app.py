@@ -317,15 +317,14 @@ async def test_leaving_the_app_ends_its_jobs(server: OpenAIServer) -> None:
         return True
 
     with anyio.fail_after(60):
-        async with anyio.create_task_group() as group:
-            async with Dspex([NATIVE], lm=model(server)) as app:
+        async with anyio.create_task_group() as group, Dspex([NATIVE], lm=model(server)) as app:
 
-                async def tune() -> None:
-                    try:
-                        await app.optimize("own", "BootstrapFewShot", metric=never, trainset=TRAINSET)
-                    except ActorExit as error:
-                        ended.append(error)
+            async def tune() -> None:
+                try:
+                    await app.optimize("own", "BootstrapFewShot", metric=never, trainset=TRAINSET)
+                except ActorExit as error:
+                    ended.append(error)
 
-                group.start_soon(tune)
-                await begun.wait()
+            group.start_soon(tune)
+            await begun.wait()
     assert len(ended) == 1

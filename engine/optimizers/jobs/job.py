@@ -112,7 +112,7 @@ class OptimizerJob(Actor):
             **arguments: of `compile`: `trainset=`, `valset=`, `teacher=`, ...
 
         Raises:
-            BadJob: no optimizer, an empty or malformed training set.
+            BadJob: no optimizer, an empty or malformed training set, a journal that is no path.
         """
         self._optimizer = optimizer
         self._student = student
@@ -128,6 +128,8 @@ class OptimizerJob(Actor):
         self._waiting: list[Reply] = []
         self._journal: Journal | None = None
         _check(optimizer, student, arguments)
+        if journal is not None and (not isinstance(journal, str | os.PathLike) or "\0" in os.fspath(journal)):
+            raise BadJob(f"journal is the path of a file, not {journal!r}")
         checked: dict[str, tuple[object, type]] = {"budget": (self._budget, Budget), "policy": (self._policy, TrialPolicy)}
         for what, (given, kind) in checked.items():
             if not isinstance(given, kind):
@@ -354,7 +356,7 @@ def _check(optimizer: Any, student: Any, arguments: Mapping[str, Any]) -> None:
         raise BadJob(f"{student!r} is no program: give a module, such as Predict('question -> answer')")
     if arguments.get("trainset", _UNSET) is not _UNSET and not _length(arguments["trainset"]):
         raise BadJob(f"trainset is a list of examples with at least one, not {_described(arguments['trainset'])}")
-    runs_examples = hasattr(optimizer, "metric")
+    runs_examples = hasattr(optimizer, "metric") or hasattr(optimizer, "metric_fn")
     for name in ("trainset", "valset"):
         given = arguments.get(name)
         if given is None:
