@@ -428,8 +428,13 @@ class TestBadInput:
             ({"trainset": TRAINSET, "devset": TRAINSET}, "does not take these arguments"),
             ({"trainset": TRAINSET, "budget": 100}, r"budget is a Budget\(...\), not a int"),
             ({"trainset": TRAINSET, "policy": 4}, "policy is a TrialPolicy"),
+            ({"trainset": TRAINSET, "journal": 17}, "journal is the path of a file, not 17"),
+            ({"trainset": TRAINSET, "journal": "a\0b"}, "journal is the path of a file"),
         ],
-        ids=["empty", "none", "text", "dicts", "no inputs", "valset", "unknown argument", "budget", "policy"],
+        ids=[
+            *("empty", "none", "text", "dicts", "no inputs", "valset", "unknown argument", "budget", "policy"),
+            *("journal", "journal with a zero"),
+        ],
     )
     def test_what_cannot_work_is_refused_before_anything_runs(self, options: dict[str, Any], why: str) -> None:
         with pytest.raises(BadJob, match=why):
@@ -440,6 +445,15 @@ class TestBadInput:
             OptimizerJob(BootstrapFewShot, Predict("question -> answer"), trainset=TRAINSET)
         with pytest.raises(BadJob, match="no program"):
             OptimizerJob(search(), None, trainset=TRAINSET)
+
+    def test_an_optimizer_that_calls_its_metric_otherwise_runs_examples_too(self) -> None:
+        class Reflecting(Teleprompter):
+            metric_fn = right
+
+            async def acompile(self, student: Any, *, trainset: Any) -> Any: ...
+
+        with pytest.raises(BadJob, match=r"trainset\[0\] does not say which"):
+            OptimizerJob(Reflecting(), Predict("question -> answer"), trainset=[Example(question="q")])
 
     async def test_examples_without_inputs_do_for_an_optimizer_that_runs_none(self) -> None:
         outcome = await run_job(job(Model(), LabeledFewShot(k=1), trainset=[Example(question="q", answer="a")]))

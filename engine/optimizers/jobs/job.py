@@ -128,7 +128,8 @@ class OptimizerJob(Actor):
         self._waiting: list[Reply] = []
         self._journal: Journal | None = None
         _check(optimizer, student, arguments)
-        if journal is not None and (not isinstance(journal, str | os.PathLike) or "\0" in os.fspath(journal)):
+        path: object = journal
+        if path is not None and (not isinstance(path, str | os.PathLike) or "\0" in str(path)):
             raise BadJob(f"journal is the path of a file, not {journal!r}")
         checked: dict[str, tuple[object, type]] = {"budget": (self._budget, Budget), "policy": (self._policy, TrialPolicy)}
         for what, (given, kind) in checked.items():
