@@ -128,9 +128,7 @@ class OptimizerJob(Actor):
         self._waiting: list[Reply] = []
         self._journal: Journal | None = None
         _check(optimizer, student, arguments)
-        path: object = journal
-        if path is not None and (not isinstance(path, str | os.PathLike) or "\0" in str(path)):
-            raise BadJob(f"journal is the path of a file, not {journal!r}")
+        _check_path(journal)
         checked: dict[str, tuple[object, type]] = {"budget": (self._budget, Budget), "policy": (self._policy, TrialPolicy)}
         for what, (given, kind) in checked.items():
             if not isinstance(given, kind):
@@ -379,6 +377,11 @@ def _check(optimizer: Any, student: Any, arguments: Mapping[str, Any]) -> None:
         raise BadJob(f"{type(optimizer).__name__}.compile does not take these arguments: {error}") from error
     except ValueError:
         pass  # it has no signature to be had
+
+
+def _check_path(journal: object) -> None:
+    if journal is not None and (not isinstance(journal, str | os.PathLike) or "\0" in str(journal)):
+        raise BadJob(f"journal is the path of a file, not {journal!r}")
 
 
 def _draws_a_seed(optimizer: Any, arguments: Mapping[str, Any]) -> bool:
