@@ -380,7 +380,9 @@ def _check(optimizer: Any, student: Any, arguments: Mapping[str, Any]) -> None:
 
 
 def _check_path(journal: object) -> None:
-    if journal is not None and (not isinstance(journal, str | os.PathLike) or "\0" in str(journal)):
+    if journal is None:
+        return
+    if (not isinstance(journal, str) and not hasattr(journal, "__fspath__")) or "\0" in str(journal):
         raise BadJob(f"journal is the path of a file, not {journal!r}")
 
 
