@@ -3,6 +3,7 @@
 # make lint     ruff and the type checker only
 # make suite    the test suite only; PYTEST_ARGS="tests/runtime -x" is handed on
 # make bench    the benchmarks
+# make docs     the documentation as a site, in build/site
 # make chaos    the legacy pool under a thousand kills; make versions: under other releases of dspy
 # make clean    removes build products and caches; `make distclean` removes the environment too
 #
@@ -20,7 +21,7 @@ OLD_DSPY = 3.3.1
 OLD_DSPY_READY = $(VENV)/dspy-$(OLD_DSPY)/.installed
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint suite bench chaos versions clean distclean
+.PHONY: demo test lint suite bench docs chaos versions clean distclean
 
 demo: $(VENV)/.installed-run
 	@$(BIN)/python examples/first_run.py
@@ -41,6 +42,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check . || failed=1; \
 	$(BIN)/basedpyright --pythonpath $(BIN)/python || failed=1; \
 	exit $$failed
+
+docs: $(VENV)/.installed-dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(VENV)/.installed-dev
 	@set -e; for file in $$(grep -l __main__ benchmarks/*.py); do \

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import math
 import sys
 import threading
 from asyncio import _enter_task, _leave_task, _set_running_loop, _unregister_task  # for those who step tasks themselves
@@ -23,7 +24,9 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+import anyio
 import anyio.from_thread
+import anyio.lowlevel
 
 from .failure import EngineError
 
@@ -58,12 +61,24 @@ def run_sync(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
     _refuse_on_a_loop(function)
     call = partial(_awaited, partial(function, *args, **kwargs))
     if _in_worker_thread():
-        return anyio.from_thread.run(call)
+        return anyio.from_thread.run(_unless_cancelled, call)
     return _own_loop().run(call())
 
 
 async def _awaited(function: Callable[[], Awaitable[T]]) -> T:
     return await function()
+
+
+async def _unless_cancelled(call: Callable[[], Awaitable[T]]) -> T:
+    """A thread's call that the loop gets to see when the thread's task has been cancelled already: it does not begin.
+
+    Cancelling a scope reaches the calls that wait in it then. On asyncio one that comes later is in a cancelled scope of
+    which nobody tells it, and would wait for ever, and with it its thread, and with that the task.
+    """
+    if anyio.current_effective_deadline() == -math.inf:
+        await anyio.lowlevel.checkpoint()  # raises on trio
+        raise asyncio.CancelledError
+    return await call()
 
 
 def _refuse_on_a_loop(function: Callable[..., object]) -> None:

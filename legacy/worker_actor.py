@@ -16,7 +16,7 @@ Events, each with `worker` and `incarnation`:
     legacy.worker.replaced    request                    killed on purpose: such a request did not let itself be interrupted
     legacy.worker.recycled    by                         its replacement has taken over
     legacy.worker.exited      returncode, reason, swept  its process is gone; so many that it left behind were killed
-    legacy.reply.unmatched                               an answer to no question; dropped
+    legacy.reply.unmatched    worker, incarnation        an answer to no question; dropped
 """
 
 from __future__ import annotations

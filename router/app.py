@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, final, overload
 
-from ..engine import Price
+from ..engine import Budget, Example, JobStatus, Price, TrialPolicy
+from ..engine.lm import BaseLM
 from ..engine.lm.local import LocalModelSpec
 from ..legacy import LegacyPool, LMSettings, PoolOptions
 from ..runtime import ActorExit, Exited, NamedRef, Runtime, current_runtime, open_runtime
@@ -41,7 +42,9 @@ from .explanation import Explanation
 from .flags import Flags, FlagStore
 from .handles import TIMEOUT, Handle, TypedHandle
 from .ledger import Ledger
+from .legacy_optimizer import LEGACY_ONLY
 from .open_feature import Chooser
+from .optimization import Optimized, optimize
 from .programs import ProgramSpec, outputs_of
 from .request import Answer, Engine
 from .requirement import Requirement
@@ -359,6 +362,53 @@ class Dspex:
                 if isinstance(result.value, Exception):
                     raise result.value
                 yield result.value
+
+    async def optimize(
+        self,
+        program: str,
+        optimizer: str | Any,
+        *,
+        trainset: Sequence[Example],
+        metric: Callable[..., Any] | None = None,
+        valset: Sequence[Example] | None = None,
+        options: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        lm: LMSettings | BaseLM | None = None,
+        use_legacy_optimizer: bool | None = None,
+        budget: Budget | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        policy: TrialPolicy | None = None,
+        on_progress: Callable[[JobStatus], object] | None = None,
+    ) -> Optimized:
+        """Optimize one of the programs with the model of the app, on the engine that ``use_legacy_optimizer`` of its flags
+        says. What is served stays as it is: serve ``Optimized.spec`` in its place when you are content with it.
+
+        Arguments and errors as ``optimize``, and UnknownProgram. While the app runs the job is an actor of its runtime:
+        its events are there, and leaving the app ends it (ActorExit here). Else it has a runtime of its own.
+        """
+        spec = self._programs.get(program)
+        if spec is None:
+            raise UnknownProgram(program, self._programs)
+        if lm is None:  # a worker that trains asks the model itself, from its settings
+            lm = self._tree.lm if isinstance(optimizer, str) and optimizer in LEGACY_ONLY else self._tree.lm_of_jobs()
+        return await optimize(
+            spec,
+            optimizer,
+            trainset=trainset,
+            metric=metric,
+            valset=valset,
+            options=options,
+            arguments=arguments,
+            lm=lm,
+            flags=self.flags,
+            use_legacy_optimizer=use_legacy_optimizer,
+            budget=budget,
+            journal=journal,
+            policy=policy,
+            pool=self._tree.pool,
+            on_progress=on_progress,
+            runtime=None if self._door is None else self._door.rt,
+        )
 
     @overload
     def program(self, program: str, /) -> Handle: ...

@@ -138,6 +138,12 @@ class AppTree:
         options: dict[str, Any] = dict(lm.options)
         return LM(lm.model, api_base=lm.api_base, api_key=lm.api_key, cache=lm.cache, **options)
 
+    def lm_of_jobs(self) -> LM | None:
+        """The model for an optimizer's job, with its price, so that a budget can be in dollars; None: there is none."""
+        lm = self._native_lm()
+        price = None if lm is None or self.prices is None else self.prices.get(lm.model)
+        return lm if lm is None or price is None else lm.copy(price=price)
+
 
 def routed(spec: ProgramSpec) -> RoutedProgram:
     """Where the sides of a program are found in the tree."""

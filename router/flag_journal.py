@@ -40,8 +40,8 @@ class FlagJournal(Actor):
     """Writes each change of a store, once, however often it is restarted. ``init`` raises JournalUnreadable for a file that
     is none.
 
-    What could not be written (disk full) is tried again with the next change and at the end, and is an event:
-    router.journal.failed (path, error, waiting).
+    What could not be written (disk full) is tried again with the next change and at the end, and is an event
+    (see ``journal``).
     """
 
     trap_exit = True  # so that `terminate` writes the rest

@@ -14,6 +14,11 @@ A file holds the flags by their names, a table where a flag is per program:
     react = "legacy"
     [require]
     qa = "p95<2s"
+
+Events:
+
+    router.flags.file_read       path               what it says holds
+    router.flags.file_refused    path, problems     it is broken or gone; the flags stay as they are
 """
 
 from __future__ import annotations
@@ -124,8 +129,6 @@ class FlagFile(Actor):
     It looks every ``interval`` seconds. A broken or missing file changes nothing; it is an event, once for each state of
     the file. Flags that the file does not name have the values of ``base``, by default those of ``Flags()``; flags set by
     code in between hold until the file changes again.
-
-    Events: router.flags.file_read (path), router.flags.file_refused (path, problems).
     """
 
     def __init__(

@@ -4,6 +4,10 @@
     print(report)
 
 What is stored is what a ``Comparison`` holds: no inputs, no answers. Several processes may write to one file.
+
+Events:
+
+    router.journal.failed    path, error, waiting     a journal (of comparisons or of flags) cannot be written; tried again
 """
 
 from __future__ import annotations
@@ -48,8 +52,7 @@ class JournalUnreadable(RouterError):
 class Journal(Actor):
     """Writes comparisons. ``init`` raises JournalUnreadable for a file that is none.
 
-    What could not be written (disk full) is kept, up to ``KEPT``, tried again with the next, and an event:
-    router.journal.failed (path, error, waiting).
+    What could not be written (disk full) is kept, up to ``KEPT``, tried again with the next, and an event.
     """
 
     trap_exit = True  # so that `terminate` writes the rest

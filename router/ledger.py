@@ -3,7 +3,11 @@
 From the counts come the statistics, and the automatic rollback; requests that are to have a shadow are passed on. What is
 counted lives in a ``Book`` outside the actor, as the flags do, so that a restarted ledger goes on where it was.
 
-Events: router.rolled_back (program, reason), router.restored (program, reason), router.parity (program, score).
+Events:
+
+    router.parity         program, score      the answers of both engines were compared: 0 to 1
+    router.rolled_back    program, reason     its native side did worse: legacy serves, native is the shadow
+    router.restored       program, reason     its native side is well again, and has its traffic back
 """
 
 from __future__ import annotations
@@ -100,8 +104,10 @@ class Ledger(Observer):
             self._flags.set(by=f"{BY}: {verdict.reason}", **changes)
         finally:
             self._acting = False
-        event = "router.rolled_back" if verdict.action == "roll_back" else "router.restored"
-        self.rt.events.emit(event, program=program, reason=verdict.reason)
+        if verdict.action == "roll_back":
+            self.rt.events.emit("router.rolled_back", program=program, reason=verdict.reason)
+        else:
+            self.rt.events.emit("router.restored", program=program, reason=verdict.reason)
 
     def _moved(self, change: FlagChange) -> None:
         if self._acting:

@@ -6,6 +6,11 @@
 For each request the string flag ``dspex.engine.<program>`` is asked, with the request's key as the targeting key:
 "native" or "legacy" decides; anything else, and an error of the provider, leaves it to the flags of the store. Those flags
 too may come from the provider: see ``OpenFeatureFlags``.
+
+Events:
+
+    router.flags.provider_read       domain               what it says holds
+    router.flags.provider_refused    domain, problems     what it says cannot hold, or it failed; the flags stay as they are
 """
 
 from __future__ import annotations
@@ -68,8 +73,6 @@ class OpenFeatureFlags(Actor):
     The flag ``dspex.<name>`` is asked for each flag of ``Flags``: a boolean, a text, or an object for those that are
     tables. A flag that the provider does not have stays as it is. It is asked every ``interval`` seconds, in a thread.
     What cannot hold, and a provider that fails, changes nothing; it is an event, once for each state of the provider.
-
-    Events: router.flags.provider_read (domain), router.flags.provider_refused (domain, problems).
     """
 
     def __init__(self, store: FlagStore, domain: str = "dspex", *, interval: float = 5.0) -> None:

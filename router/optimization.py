@@ -24,6 +24,7 @@ from ..engine import Example, Module
 from ..engine.lm import BaseLM
 from ..engine.optimizers.jobs import Budget, JobOutcome, JobStatus, OptimizerJob, TrialPolicy, run_job
 from ..legacy import LMSettings, PoolOptions
+from ..runtime import Runtime
 from .errors import BadOptimization
 from .flags import Flags, FlagStore
 from .legacy_optimizer import LEGACY_ONLY, LEGACY_OPTIMIZERS, LegacyOptimizer, LegacyStudent
@@ -94,7 +95,8 @@ def optimization_job(
     if model is not None:
         overrides["lm"] = model
     if by == "native":
-        student, chosen = _native(program), _native_optimizer(optimizer, metric, options)
+        with engine.context(**overrides):  # some look for the model when they are made
+            student, chosen = _native(program), _native_optimizer(optimizer, metric, options)
     else:
         student, chosen = _legacy(program, optimizer, metric, options, pool, lm)
     return OptimizerJob(
@@ -126,6 +128,7 @@ async def optimize(
     policy: TrialPolicy | None = None,
     pool: PoolOptions | None = None,
     on_progress: Callable[[JobStatus], object] | None = None,
+    runtime: Runtime | None = None,
 ) -> Optimized:
     """Optimize a program: in the runtime that this code runs in, or else in one of its own.
 
@@ -141,7 +144,7 @@ async def optimize(
         use_legacy_optimizer: for this call; it outranks the flags.
         budget, journal, policy: see `OptimizerJob`.
         pool: how the legacy worker is made.
-        on_progress: see `run_job`.
+        on_progress, runtime: see `run_job`.
 
     Raises:
         BadOptimization: an unknown optimizer, or one that cannot be run so; nothing was run.
@@ -167,7 +170,7 @@ async def optimize(
         policy=policy,
         pool=pool,
     )
-    outcome = await run_job(job, on_progress=on_progress)
+    outcome = await run_job(job, on_progress=on_progress, runtime=runtime)
     made = outcome.program
     state = made.dump_state()
     return Optimized(
@@ -208,7 +211,7 @@ def _native_optimizer(optimizer: str | Any, metric: Callable[..., Any] | None, o
         chosen["metric"] = metric
     try:
         return kind(**chosen)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise BadOptimization(f"{optimizer} is not made of these options: {error}") from error
 
 

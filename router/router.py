@@ -4,8 +4,12 @@
     answer = await router.within(60).call(Router.run, "qa", {"question": "Why?"}, key="user-7")
     answer["answer"], answer.route.engine
 
-Events: router.decided (program, engine, reason), router.fell_back (program, error), router.flags.changed (by, changes),
-router.chooser_failed (program, error).
+Events:
+
+    router.decided           program, engine, reason     where a request goes
+    router.fell_back         program, error              native could not serve it, and legacy is asked; error: its class
+    router.chooser_failed    program, error              the chooser raised; the flags decide
+    router.flags.changed     by, changes                 changes: the flags that changed, with their values of now
 """
 
 from __future__ import annotations

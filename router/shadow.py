@@ -3,7 +3,10 @@
 It comes after the answer, in an actor of its own, so it can neither delay the answer nor fail it. It is bounded: so many
 at a time, so many waiting; what is more is not compared, which is counted and an event.
 
-Events: router.shadow.compared (program, score, served_error, shadow_error), router.shadow.dropped (program).
+Events:
+
+    router.shadow.compared    program, score, served_error, shadow_error     both have answered; errors by their classes
+    router.shadow.dropped     program                                        too many wait: this one is not compared
 """
 
 from __future__ import annotations

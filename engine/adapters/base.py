@@ -143,7 +143,7 @@ class Adapter:
             AdapterParseError: an answer does not contain the outputs.
             FieldValueError: an input or demo cannot be written into the prompt.
             ValueError: tool calls are to come natively and the signature has no tools.
-            Whatever `lm.acall` raises.
+            Exception: whatever `lm.acall` raises.
         """
         self._calls += 1
         options = dict(lm_kwargs)

@@ -13,10 +13,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
-import anyio.from_thread
 import anyio.to_thread
 
-from ..sync import alone_on_own_loop, beside_own_loop
+from ..sync import alone_on_own_loop, beside_own_loop, run_sync
 from .errors import (
     ContextWindowExceededError,
     LMAuthError,
@@ -202,7 +201,7 @@ async def _stream(engine: Any, async_engine: Any, request: Request, emit: Emit) 
 
     def pump() -> None:
         for event in cast("Iterator[StreamEvent]", engine.stream(request)):
-            anyio.from_thread.run(take, event)
+            run_sync(take, event)
 
     await anyio.to_thread.run_sync(pump)
     return whole.response()

@@ -64,7 +64,7 @@ class BestOfN(Module):
             The best prediction, or None when every try failed. The trace grows by the steps of that try only.
 
         Raises:
-            Whatever the module or the reward raises, when more tries failed than `fail_count` allows.
+            Exception: whatever the module or the reward raises, when more tries failed than `fail_count` allows.
         """
         best: Prediction | None = None
         best_trace: list[Any] | None = None

@@ -261,7 +261,7 @@ class Signature(pydantic.BaseModel, metaclass=SignatureMeta):
 
         Raises:
             SignatureFormatError: the state lacks `instructions` or `fields`, or a field lacks `prefix` or
-            `description`.
+                `description`.
         """
         specs = cls.specs
         try:

@@ -98,7 +98,7 @@ class Tool(Type):
         Raises:
             ValueError: an argument is unknown or invalid; or the function is async, and the setting
                 `allow_tool_async_sync_conversion` is off or this is a running event loop.
-            Whatever the function raises.
+            Exception: whatever the function raises.
         """
         result = self.func(**self._checked(kwargs))
         if not inspect.iscoroutine(result):
@@ -121,7 +121,7 @@ class Tool(Type):
 
         Raises:
             ValueError: an argument is unknown or invalid.
-            Whatever the function raises.
+            Exception: whatever the function raises.
         """
         arguments = self._checked(kwargs)
         if _is_async(self.func):

@@ -5,6 +5,8 @@ A module that emits events lists them in its docstring (or the room has one modu
     room.thing.happened     data, more data     when or why; the line may go on
                                                 below, indented further
 
+(Lists of instruments look the same; their names begin with ``dspex.``, which no event's does.)
+
 ``python tests/docs/event_catalogue.py`` writes docs/events.md anew from these lines.
 """
 
@@ -18,9 +20,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "events.md"
-ROOMS = ("runtime", "supervisors", "engine/optimizers")
+ROOMS = ("runtime", "supervisors", "engine/optimizers", "legacy", "router")
 
-LINE = re.compile(r"^ {4}([a-z_]+(?:\.[a-z_]+)+)(?: {2,}(\S.*))?$")
+LINE = re.compile(r"^ {4}((?!dspex\.)[a-z_]+(?:\.[a-z_]+)+)(?: {2,}([^\s#].*))?$")
 MORE = re.compile(r"^ {12,}(\S.*)$")
 
 
@@ -120,14 +122,20 @@ def page() -> str:
     return "\n".join(parts)
 
 
-NOTES = {"supervisors": ("Each has also `supervisor`, its label, and `child`, the id of the child it is about.\n",)}
+NOTES = {
+    "supervisors": ("Each has also `supervisor`, its label, and `child`, the id of the child it is about.\n",),
+    "legacy": (
+        "Those of a worker have also `worker` and `incarnation`, those of a warden `warden`, those of a request `request` (a "
+        "number, None before it has one) and `program`.\n",
+    ),
+}
 
 INTRODUCTION = '''\
 # Events
 
-Everything that a runtime, its supervisors and the jobs of optimizers do on their own account is an event on one bus,
-`rt.events`. The names below are stable. An event carries its name, the runtime's time in seconds, and the data listed; never
-the payload of a message. Without a subscriber it costs one truth test.
+Everything that a runtime, its supervisors, the jobs of optimizers, the legacy pool and the router do on their own account is
+an event on one bus, `rt.events` (`app.runtime.events` of a `Dspex`). The names below are stable. An event carries its name, the
+runtime's time in seconds, and the data listed; never the payload of a message. Without a subscriber it costs one truth test.
 
 ```python
 import anyio

@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 import dspex.engine as engine
@@ -76,6 +77,46 @@ async def test_a_synchronous_call_in_a_worker_thread_runs_on_the_loop_it_came_fr
 
     await anyio.to_thread.run_sync(run_sync, where)
     assert seen == [loop_thread]
+
+
+@pytest.mark.anyio
+async def test_a_call_of_which_the_loop_hears_when_it_is_cancelled_already_does_not_begin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go_on, asks = threading.Event(), threading.Event()
+    run = anyio.from_thread.run
+
+    def observed(*arguments: Any) -> Any:
+        asks.set()
+        return run(*arguments)
+
+    monkeypatch.setattr(anyio.from_thread, "run", observed)
+    begun: list[str] = []
+
+    async def never() -> None:
+        begun.append("it waits, and cancelling does not reach it")
+        await anyio.sleep(1)
+
+    class Asking(engine.Module):
+        def forward(self) -> None:
+            assert go_on.wait(30)
+            run_sync(never)
+
+    scope = anyio.CancelScope()
+
+    async def alone_in_its_scope() -> None:
+        with scope:
+            await Asking().acall()
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(alone_in_its_scope)
+            await anyio.wait_all_tasks_blocked()
+            go_on.set()  # and the loop stands still until the thread has asked
+            assert asks.wait(30)
+            scope.cancel()
+    assert begun == []
+
 
 
 @pytest.mark.anyio

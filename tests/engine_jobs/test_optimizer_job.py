@@ -310,6 +310,23 @@ async def test_scores_on_everything_come_before_scores_on_a_part() -> None:
     assert (outcome.best.number, outcome.best.label) == (2, "whole")
 
 
+async def test_a_score_that_is_not_a_number_is_a_failed_trial_and_never_the_best() -> None:
+    nan = float("nan")
+
+    async def some(student: Any) -> Any:
+        report_trial(student, nan)
+        await trial(student, lambda: _number(nan))
+        report_trial(student, 40.0)
+        return student
+
+    outcome = await run_job(job(Model(), Scripted(some)))
+    assert [trial.state for trial in outcome.trials] == ["failed", "failed", "done"]
+    assert outcome.best is not None
+    assert outcome.best.score == 40.0
+    with pytest.raises(JobFailed, match=r"NaN\): see what the metric returns"):
+        await run_job(job(Model(), BootstrapFewShotWithRandomSearch(metric=lambda *_: nan, num_candidate_programs=2)))
+
+
 async def test_the_best_program_is_a_copy_that_the_optimizer_cannot_change_any_more() -> None:
     async def work(student: Any) -> Any:
         student.demos = ["first"]
@@ -411,8 +428,13 @@ class TestBadInput:
             ({"trainset": TRAINSET, "devset": TRAINSET}, "does not take these arguments"),
             ({"trainset": TRAINSET, "budget": 100}, r"budget is a Budget\(...\), not a int"),
             ({"trainset": TRAINSET, "policy": 4}, "policy is a TrialPolicy"),
+            ({"trainset": TRAINSET, "journal": 17}, "journal is the path of a file, not 17"),
+            ({"trainset": TRAINSET, "journal": "a\0b"}, "journal is the path of a file"),
         ],
-        ids=["empty", "none", "text", "dicts", "no inputs", "valset", "unknown argument", "budget", "policy"],
+        ids=[
+            *("empty", "none", "text", "dicts", "no inputs", "valset", "unknown argument", "budget", "policy"),
+            *("journal", "journal with a zero"),
+        ],
     )
     def test_what_cannot_work_is_refused_before_anything_runs(self, options: dict[str, Any], why: str) -> None:
         with pytest.raises(BadJob, match=why):
@@ -423,6 +445,15 @@ class TestBadInput:
             OptimizerJob(BootstrapFewShot, Predict("question -> answer"), trainset=TRAINSET)
         with pytest.raises(BadJob, match="no program"):
             OptimizerJob(search(), None, trainset=TRAINSET)
+
+    def test_an_optimizer_that_calls_its_metric_otherwise_runs_examples_too(self) -> None:
+        class Reflecting(Teleprompter):
+            metric_fn = right
+
+            async def acompile(self, student: Any, *, trainset: Any) -> Any: ...
+
+        with pytest.raises(BadJob, match=r"trainset\[0\] does not say which"):
+            OptimizerJob(Reflecting(), Predict("question -> answer"), trainset=[Example(question="q")])
 
     async def test_examples_without_inputs_do_for_an_optimizer_that_runs_none(self) -> None:
         outcome = await run_job(job(Model(), LabeledFewShot(k=1), trainset=[Example(question="q", answer="a")]))

@@ -6,16 +6,18 @@ import signal
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
-from dspex.engine import ChainOfThought, LMServerError
+from dspex.engine import Budget, ChainOfThought, Example, LMServerError, Prediction, Price
 from dspex.legacy import LMSettings, PoolOptions, RemoteError, SignatureProgram, WorkerCrashed
 from dspex.router import (
     AppClosed,
     AppCollector,
     ArmDown,
     BadFlags,
+    BadOptimization,
     BadProgram,
     Dspex,
     EngineMissing,
@@ -267,3 +269,62 @@ async def test_nothing_is_lost_or_answered_twice_while_flags_change_workers_die_
     assert answered.keys() & failed.keys() == set()
     assert failed == {}, f"seed {seed}: the policy says that none of these may fail"
     assert all(text == f"answer to Why {number}?" for number, text in answered.items())
+
+
+TRAINSET = [Example(question=f"q{n}", answer=f"answer to q{n}").with_inputs("question") for n in range(3)]
+
+
+def right(example: Example, prediction: Prediction, trace: object = None) -> bool:
+    return example.answer == prediction.answer
+
+
+async def test_an_app_optimizes_its_programs_with_its_model_and_serves_them_as_they_were(server: OpenAIServer) -> None:
+    app = Dspex([NATIVE], lm=model(server), prices={"openai/tiny": Price(input=1.0, output=1.0)})
+    heard: list[Event] = []
+    given: dict[str, Any] = {"metric": right, "trainset": TRAINSET, "options": {"max_bootstrapped_demos": 2}}
+    async with app:
+        app.runtime.events.subscribe(heard.append, prefix="engine.job.")
+        before = await app.call("own", question="Why?")
+        made = await app.optimize("own", "BootstrapFewShot", budget=Budget(cost=10.0), **given)
+        after = await app.call("own", question="Why?")
+        with pytest.raises(UnknownProgram):
+            await app.optimize("absent", "BootstrapFewShot", **given)
+        with pytest.raises(BadOptimization, match="no optimizer 'Magic'"):
+            await app.optimize("own", "Magic", **given)
+        app.flags.set(use_legacy_optimizer=True)
+        with pytest.raises(BadOptimization, match="legacy side"):
+            await app.optimize("own", "BootstrapFewShot", **given)
+        app.flags.set(use_legacy_optimizer=False)
+    assert made.engine == "native"
+    assert len(made.state["predict"]["demos"]) == 3
+    assert heard[-1].name == "engine.job.ended"
+    assert before["answer"] == after["answer"] == "answer to Why?"
+    assert server.bodies[-1]["messages"] == server.bodies[0]["messages"]
+    assert made.spec is not None
+    async with Dspex([made.spec], lm=model(server)) as improved:
+        await improved.call("own", question="Why?")
+    assert len(server.bodies[-1]["messages"]) == 2 + 2 * 3
+    assert (await app.optimize("own", "BootstrapFewShot", **given)).state == made.state, "it need not be running"
+
+
+async def test_leaving_the_app_ends_its_jobs(server: OpenAIServer) -> None:
+    begun = anyio.Event()
+    ended: list[BaseException] = []
+
+    async def never(example: Example, prediction: Prediction, trace: object = None) -> bool:
+        begun.set()
+        await anyio.sleep_forever()
+        return True
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group, Dspex([NATIVE], lm=model(server)) as app:
+
+            async def tune() -> None:
+                try:
+                    await app.optimize("own", "BootstrapFewShot", metric=never, trainset=TRAINSET)
+                except ActorExit as error:
+                    ended.append(error)
+
+            group.start_soon(tune)
+            await begun.wait()
+    assert len(ended) == 1

@@ -110,10 +110,10 @@ async def test_a_changed_file_holds_and_a_broken_one_keeps_what_was_and_is_an_ev
         path.unlink()
         await file.call(FlagFile.look)
         assert store.current == Flags(native_percent={"qa": 40})
-    assert [event.name.rpartition(".")[2] for event in events] == [
-        "file_read",
-        "file_read",
-        *["file_refused"] * 3,
+    assert [event.name for event in events] == [
+        "router.flags.file_read",
+        "router.flags.file_read",
+        *["router.flags.file_refused"] * 3,
     ]
     assert "no program is called that" in events[3].data["problems"][0]
 

@@ -157,10 +157,10 @@ async def test_an_openfeature_provider_holds_the_flags_and_a_bad_one_changes_not
         await flags.call(OpenFeatureFlags.look)
         assert store.current.use_native_predictors is True
     assert [change.by for change in store.history] == ["OpenFeature dspex-flags-test"] * 2
-    assert [event.name.rpartition(".")[2] for event in events] == [
-        "provider_read",
-        *["provider_refused"] * 3,
-        "provider_read",
+    assert [event.name for event in events] == [
+        "router.flags.provider_read",
+        *["router.flags.provider_refused"] * 3,
+        "router.flags.provider_read",
     ]
     with pytest.raises(ValueError, match="interval"):
         OpenFeatureFlags(store, interval=0)

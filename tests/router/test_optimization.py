@@ -160,11 +160,31 @@ async def test_instructions_that_dspy_wrote_are_served_natively(tmp_path: Path) 
     assert made.outcome.best is not None
     assert made.outcome.best.score == max(trial.score or 0 for trial in made.outcome.trials)
     assert "COPRO in dspy" in str(seen[-1])
+    native = await optimize(SPEC, "COPRO", **{**ask, "lm": Model(), "use_legacy_optimizer": False, "journal": None})
+    assert native.state == made.state
+    assert await prompt_of_ours(native.program) == prompt_of_dspy(native.state)
     # The job of dspy's optimizer has a journal like any other.
     asked = len(lm.asked)
     again = await optimize(SPEC, "COPRO", **ask)
     assert len(lm.asked) == asked
     assert again.state == made.state
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+async def test_what_mipro_finds_here_gives_the_same_prompts_in_dspy() -> None:
+    pytest.importorskip("optuna", reason="needs the extra `optimizers`")
+    made = await optimize(
+        SPEC,
+        "MIPROv2",
+        metric=right,
+        trainset=TRAINSET,
+        options={"auto": None, "num_candidates": 3, "num_threads": 4},
+        arguments={"num_trials": 6, "minibatch": False, "program_aware_proposer": False},
+        lm=Model(),
+    )
+    assert made.state["predict"]["demos"]
+    assert made.state["predict"]["signature"]["instructions"]
+    assert await prompt_of_ours(made.program) == prompt_of_dspy(made.state)
 
 
 @ON_TRIO

@@ -32,7 +32,7 @@ import contextvars
 import inspect
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import anyio
@@ -112,7 +112,7 @@ class OptimizerJob(Actor):
             **arguments: of `compile`: `trainset=`, `valset=`, `teacher=`, ...
 
         Raises:
-            BadJob: no optimizer, an empty or malformed training set.
+            BadJob: no optimizer, an empty or malformed training set, a journal that is no path.
         """
         self._optimizer = optimizer
         self._student = student
@@ -128,6 +128,7 @@ class OptimizerJob(Actor):
         self._waiting: list[Reply] = []
         self._journal: Journal | None = None
         _check(optimizer, student, arguments)
+        _check_path(journal)
         checked: dict[str, tuple[object, type]] = {"budget": (self._budget, Budget), "policy": (self._policy, TrialPolicy)}
         for what, (given, kind) in checked.items():
             if not isinstance(given, kind):
@@ -354,7 +355,7 @@ def _check(optimizer: Any, student: Any, arguments: Mapping[str, Any]) -> None:
         raise BadJob(f"{student!r} is no program: give a module, such as Predict('question -> answer')")
     if arguments.get("trainset", _UNSET) is not _UNSET and not _length(arguments["trainset"]):
         raise BadJob(f"trainset is a list of examples with at least one, not {_described(arguments['trainset'])}")
-    runs_examples = hasattr(optimizer, "metric")
+    runs_examples = hasattr(optimizer, "metric") or hasattr(optimizer, "metric_fn")
     for name in ("trainset", "valset"):
         given = arguments.get(name)
         if given is None:
@@ -376,6 +377,13 @@ def _check(optimizer: Any, student: Any, arguments: Mapping[str, Any]) -> None:
         raise BadJob(f"{type(optimizer).__name__}.compile does not take these arguments: {error}") from error
     except ValueError:
         pass  # it has no signature to be had
+
+
+def _check_path(journal: object) -> None:
+    if journal is None:
+        return
+    if (not isinstance(journal, str) and not hasattr(journal, "__fspath__")) or "\0" in str(journal):
+        raise BadJob(f"journal is the path of a file, not {journal!r}")
 
 
 def _draws_a_seed(optimizer: Any, arguments: Mapping[str, Any]) -> bool:
@@ -400,20 +408,25 @@ def _described(value: object) -> str:
 
 
 async def run_job(
-    job: OptimizerJob, *, on_progress: Callable[[JobStatus], object] | None = None, name: str | None = None
+    job: OptimizerJob,
+    *,
+    on_progress: Callable[[JobStatus], object] | None = None,
+    name: str | None = None,
+    runtime: Runtime | None = None,
 ) -> JobOutcome:
     """Run a job to its end: in the runtime that this code runs in, or else in one of its own.
 
     Args:
         on_progress: called with the status when a trial has ended, and when the job has.
         name: registers the job, so that others find it: `rt.ref(name).call(OptimizerJob.status)`.
+        runtime: to run in, instead of those. If it ends before the job, ActorExit is raised.
 
     Raises:
         BudgetExhausted, JobCancelled, JobFailed: with the best program so far.
         JournalError: nothing was run.
     Cancelled: the job is, and its journal is closed; the same job goes on from there.
     """
-    async with _runtime() as rt:
+    async with _runtime(runtime) as rt:
         running: list[Ref[OptimizerJob]] = []
 
         def hear(event: Event) -> None:
@@ -434,11 +447,10 @@ async def run_job(
 
 
 @asynccontextmanager
-async def _runtime() -> AsyncGenerator[Runtime]:
-    try:
-        here = current_runtime()
-    except RuntimeClosed:
-        here = None
+async def _runtime(here: Runtime | None) -> AsyncGenerator[Runtime]:
+    if here is None:
+        with suppress(RuntimeClosed):
+            here = current_runtime()
     if here is not None:
         yield here
         return

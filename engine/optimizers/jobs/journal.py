@@ -96,8 +96,8 @@ class JournalUnreadable(JournalError):
 
     default_code = "journal_unreadable"
 
-    def __init__(self, path: Path, why: object) -> None:
-        super().__init__(f"{path} cannot be used as the journal of a job ({why}): name another file.", path)
+    def __init__(self, path: Path, why: object, *, remedy: str = "name another file") -> None:
+        super().__init__(f"{path} cannot be used as the journal of a job ({why}): {remedy}.", path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,8 @@ class Journal:
             with anyio.CancelScope(shield=True):
                 return await anyio.to_thread.run_sync(work, limiter=self._thread)
         except sqlite3.Error as error:
-            raise JournalUnreadable(self.path, error) from error
+            remedy = "when the disk is as it should be (is there room?), the same job goes on from what is written"
+            raise JournalUnreadable(self.path, error, remedy=remedy) from error
 
 
 def _write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
@@ -114,7 +115,7 @@ class JobTrials:
             self.last_failure = error
             self._ended(number, "failed", error=error)
         else:
-            self._ended(number, "done", program=program, score=_score(outcome, score))
+            self._scored(number, program, _score(outcome, score))
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
@@ -171,7 +172,7 @@ class JobTrials:
 
         def note() -> None:
             number = self._board.begin(kind=kind, size=size, label=label)
-            self._ended(number, "done", program=reported, score=float(score))
+            self._scored(number, reported, float(score))
 
         self._on_loop(note)
 
@@ -195,6 +196,13 @@ class JobTrials:
     def may_go_on(self) -> bool:
         """See `trials.may_go_on`."""
         return not self._meter.stopping
+
+    def _scored(self, number: int, program: Any, score: float) -> None:
+        if math.isnan(score):  # neither better nor worse than any: it would stay the best for ever, or never be
+            error = self.last_failure = ValueError("the score is not a number (NaN): see what the metric returns")
+            self._ended(number, "failed", error=error)
+        else:
+            self._ended(number, "done", program=program, score=score)
 
     def _ended(self, number: int, state: Any, *, program: Any = None, score: float | None = None, error: Any = None) -> None:
         record, is_best = self._board.end(number, state, program=program, score=score, error=error)
