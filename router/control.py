@@ -7,7 +7,11 @@ that do not read are given up, and at most `CONNECTIONS` are served at a time. W
 what is said in `control_protocol`. Flags are changed in the name of the user who connects, as the kernel tells it, with the
 reason that he gives.
 
-Events: router.control.opened (path), router.control.refused (uid), router.control.failed (error).
+Events:
+
+    router.control.opened     path     the socket is there
+    router.control.refused    uid      somebody else's process connected; uid: its user
+    router.control.failed     error    a client could not be served; the app and all others are
 """
 
 from __future__ import annotations

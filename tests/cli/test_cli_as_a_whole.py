@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -133,16 +132,3 @@ def written() -> list[str]:
 def test_the_documentation_has_every_command() -> None:
     said = {words[1] for words in map(str.split, written())}
     assert set(COMMANDS) <= said
-
-
-@pytest.mark.parametrize("line", written())
-def test_each_command_line_in_the_documentation_is_one(line: str) -> None:
-    words = shlex.split(re.split(r"\s[>|]|\s#|\s&&", line)[0])[1:]
-    with click.Context(main, info_name="dspex") as context:
-        command: click.Command = main
-        while isinstance(command, click.Group):
-            name = words.pop(0)
-            found = command.get_command(context, name)
-            assert found is not None, f"there is no command {name}"
-            command = found
-        command.make_context(command.name, words, parent=context).close()

@@ -110,6 +110,9 @@ def dspex(words: Sequence[str], *, whole: bool = True) -> str | None:
             option = options.get(word)
             if not isinstance(option, click.Option):
                 return f"{command.name} has no option {word}"
+            # Such a one as `--local` and `--local FILE`.
+            if getattr(option, "_flag_needs_value", False) and (not rest or rest[0].startswith("-")):
+                continue
             if not (option.is_flag or option.count or value):
                 if not rest:
                     return f"{word} lacks its value"
