@@ -21,7 +21,7 @@ import weakref
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, final, overload
+from typing import Any, ParamSpec, Self, TypeVar, cast, final, overload
 
 from ..engine import Price
 from ..engine.lm.local import LocalModelSpec
@@ -289,9 +289,10 @@ class Dspex:
         read no further. Once a piece has come, no other engine is asked, and nothing is asked again: what goes wrong
         then is StreamBroken.
 
-        Raises UnknownProgram, UnknownField, AppClosed here; everything else where it is read.
+        Raises UnknownProgram, UnknownField, AppClosed, and ValueError or TypeError for a time that is none, here; everything else where it is read.
         """
         door = self._open
+        door.rt.ref("router").within(within)  # refuses what is no time
         listened = self._listened(program, listen)
         asked = {**(inputs or {}), **fields}
         return AnswerStream(
@@ -299,7 +300,7 @@ class Dspex:
         )
 
     def _listened(self, program: str, listen: str | Iterable[str] | None) -> tuple[str, ...]:
-        spec = self._programs.get(program)
+        spec = self._programs.get(program) if isinstance(cast(object, program), str) else None
         if spec is None:
             raise UnknownProgram(program, self._programs)
         if program not in self._outputs:
@@ -320,18 +321,21 @@ class Dspex:
         *,
         concurrency: int = 8,
         within: float | None = TIMEOUT,
+        key: str | None = None,
+        engine: Engine | None = None,
+        require: Requirement | str | None = None,
     ) -> AsyncGenerator[Answer]:
         """Ask for each of the inputs, at most ``concurrency`` at a time; answers come in the order of the inputs.
 
         Inputs are taken as they are needed. The first error is raised and ends the rest. ``within`` is in seconds, for
-        each request. Who leaves the loop early closes it (``aclosing``), which ends what is under way.
+        each request; ``key``, ``engine`` and ``require`` are those of ``call``, of all of them. Who leaves the loop early closes it (``aclosing``), which ends what is under way.
         """
         here = _nothing if self._telemetry is None else self._telemetry.here()
 
         async def one(asked: Mapping[str, object]) -> Answer | Exception:
             try:
                 with here():  # the tasks are actors, and know nothing of the caller's context
-                    return await self.call(program, asked, within=within)
+                    return await self.call(program, asked, within=within, key=key, engine=engine, require=require)
             except Exception as error:  # a value here: it is raised at the reader, not a crash of the task
                 return error
 

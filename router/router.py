@@ -113,6 +113,8 @@ class Router(Fallback):
                 measured=self._measured,
             )
         except EngineMissing as error:
+            if chosen is not None:
+                error = EngineMissing(program, chosen[0], f"the chooser ({chosen[1]})")
             raise Refuse(error) from None
         request = Request(
             routed,
