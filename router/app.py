@@ -26,7 +26,7 @@ from typing import Any, ParamSpec, Self, TypeVar, cast, final, overload
 from ..engine import Price
 from ..engine.lm.local import LocalModelSpec
 from ..legacy import LegacyPool, LMSettings, PoolOptions
-from ..runtime import ActorExit, Exited, NamedRef, Runtime, current_runtime, open_runtime
+from ..runtime import ActorExit, Exited, NamedRef, Ref, Runtime, current_runtime, open_runtime
 from ..supervisors import Child, Node, Supervisor, TaskSupervisor, tree
 from .answer_stream import AnswerStream
 from .app_statistics import AppStatistics
@@ -230,8 +230,11 @@ class Dspex:
         Called again, it waits as well. Leave the ``async with`` block afterwards; there is no way back but to open the
         app again. As a child of a tree of your own (``child``) the app stays there and refuses: stopping it is its
         supervisor's. Cancelled: it goes on refusing, and nothing was cut off.
+
+        Raises ValueError or TypeError for no time; nothing has changed then.
         """
         door = self._open
+        door.rt.ref("router").within(within)  # refuses what is no time
         door.shut = True
         await door.emptied(within)
         cut_off = door.inside
@@ -289,7 +292,8 @@ class Dspex:
         read no further. Once a piece has come, no other engine is asked, and nothing is asked again: what goes wrong
         then is StreamBroken.
 
-        Raises UnknownProgram, UnknownField, AppClosed, and ValueError or TypeError for a time that is none, here; everything else where it is read.
+        Raises UnknownProgram, UnknownField, AppClosed, and ValueError or TypeError for a time that
+        is none, here; everything else where it is read.
         """
         door = self._open
         door.rt.ref("router").within(within)  # refuses what is no time
@@ -335,7 +339,9 @@ class Dspex:
         async def one(asked: Mapping[str, object]) -> Answer | Exception:
             try:
                 with here():  # the tasks are actors, and know nothing of the caller's context
-                    return await self.call(program, asked, within=within, key=key, engine=engine, require=require)
+                    return await self.call(
+                        program, asked, within=within, key=key, engine=engine, require=require
+                    )
             except Exception as error:  # a value here: it is raised at the reader, not a crash of the task
                 return error
 
@@ -406,6 +412,12 @@ class Dspex:
         return AppStatistics(self._book.statistics())
 
     async def stats(self) -> AppStatistics:
-        """Counts, error rates and latencies by program and engine, of everything that was answered before."""
-        ledger: NamedRef[Ledger] = self.runtime.ref("ledger")
-        return AppStatistics(await ledger.call(Ledger.statistics))
+        """Counts, error rates and latencies by program and engine, of everything that was answered before.
+
+        They are there also while it drains, and afterwards.
+        """
+        ledger: Ref[Ledger] | None = self.runtime.ref("ledger").resolve()
+        if ledger is not None:
+            with suppress(ActorExit):  # being restarted, or stopped: the book outlives it
+                return AppStatistics(await ledger.call(Ledger.statistics))
+        return self.counted()

@@ -302,7 +302,8 @@ def explain_next(
         decision = decide(flags, program, key, asked=asked, require=require, measured=measured)
     except EngineMissing as error:
         if chosen is not None:
-            error = EngineMissing(program.name, chosen[0], f"the chooser ({chosen[1]})")
+            missing = EngineMissing(program.name, chosen[0], f"the chooser ({chosen[1]})")
+            return replace(explained, refused=str(missing))
         return replace(explained, refused=str(error))
     if chosen is not None:
         decision = replace(decision, reason=chosen[1], flag="chooser")

@@ -86,8 +86,9 @@ class Router(Fallback):
 
         ``key`` makes a rollout stick: the same key goes the same way. ``engine`` sends this one request to that engine,
         whatever the flags say. ``require`` bounds its latency or cost (see ``requirement``). ``asked_at``: when the caller
-        asked, in seconds of the runtime's clock, so that the router's own share can be told; None: now. ``delivery`` is given the pieces of the answer while it is written; once it has one, no
-        other engine is asked. ``trace`` is told of the decision, and of each engine that is asked.
+        asked, in seconds of the runtime's clock, so that the router's own share can be told; None: now.
+        ``delivery`` is given the pieces of the answer while it is written; once it has one, no other engine is asked.
+        ``trace`` is told of the decision, and of each engine that is asked.
 
         Raises UnknownProgram, EngineMissing, ArmDown, ValueError for a bound that is none, or what the engine that was
         chosen raises. Cancelled: the work is cancelled where it is done.
@@ -114,7 +115,7 @@ class Router(Fallback):
             )
         except EngineMissing as error:
             if chosen is not None:
-                error = EngineMissing(program, chosen[0], f"the chooser ({chosen[1]})")
+                raise Refuse(EngineMissing(program, chosen[0], f"the chooser ({chosen[1]})")) from None
             raise Refuse(error) from None
         request = Request(
             routed,

@@ -109,3 +109,13 @@ async def test_map_may_name_the_engine_for_all_of_its_requests() -> None:
         with pytest.raises(EngineMissing):
             async for _ in app.program("qa").map([{"question": "?"}], engine="legacy"):
                 pass
+
+
+@pytest.mark.parametrize(("within", "error"), [(-1, ValueError), (float("nan"), ValueError), ("soon", TypeError)])
+async def test_draining_for_no_time_is_refused_and_nothing_is_shut(within: Any, error: type[Exception]) -> None:
+    async with Dspex([QA]) as app:
+        with pytest.raises(error):
+            await app.drain(within=within)
+        assert (await app.call("qa", question="2 + 2?"))["answer"] == "four"
+        await app.drain()
+        assert (await app.stats()).requests == 1, "what was counted is there after the tree was stopped"
