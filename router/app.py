@@ -332,7 +332,8 @@ class Dspex:
         """Ask for each of the inputs, at most ``concurrency`` at a time; answers come in the order of the inputs.
 
         Inputs are taken as they are needed. The first error is raised and ends the rest. ``within`` is in seconds, for
-        each request; ``key``, ``engine`` and ``require`` are those of ``call``, of all of them. Who leaves the loop early closes it (``aclosing``), which ends what is under way.
+        each request; ``key``, ``engine`` and ``require`` are those of ``call``, for all of them. Who leaves the loop
+        early closes it (``aclosing``), which ends what is under way.
         """
         here = _nothing if self._telemetry is None else self._telemetry.here()
 
