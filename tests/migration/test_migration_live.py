@@ -129,7 +129,7 @@ def test_a_class_without_source_is_unknown() -> None:
 
 
 def test_a_program_whose_attributes_raise_is_unknown_and_no_crash() -> None:
-    class Closed(native.Predict):
+    class Closed(engine.Predict):
         def __getattribute__(self, name: str) -> object:
             if name in ("model", "engine", "__dict__"):
                 raise RuntimeError("closed")
