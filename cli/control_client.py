@@ -14,6 +14,7 @@ import stat
 import struct
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn, final
 
@@ -104,7 +105,8 @@ def ask(path: str, do: str, **arguments: object) -> dict[str, Any]:
     question = json.dumps({"v": VERSION, "id": 1, "do": do, **arguments}).encode() + b"\n"
     try:
         with _connected(path) as connection:
-            connection.sendall(question)
+            with suppress(BrokenPipeError):  # it has said why before it hung up
+                connection.sendall(question)
             with connection.makefile("rb") as answers:
                 line = answers.readline(ANSWER_LIMIT)
     except FileNotFoundError as error:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from contextlib import suppress
 from typing import Any
 
 
@@ -15,7 +16,8 @@ class Peer:
         self._lines = self.socket.makefile("rb")
 
     def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
+        with suppress(BrokenPipeError):  # it has hung up already: `line` has why
+            self.socket.sendall(data)
 
     def line(self) -> dict[str, Any] | None:
         """What was answered; None: the other side has hung up."""
