@@ -3,7 +3,7 @@
     python benchmarks/optimizers.py [--quick] [--json FILE] [--fresh] [--recording FILE]
 
 Three tasks (`data/`: the sentiment of a review, three fields of an order, a short answer from a passage), each with 24
-examples to train on, 12 to choose by and 40 held out. On each, `BootstrapFewShot`, `BootstrapFewShotWithRandomSearch` and
+examples to train on, 12 to choose by and 32 held out. On each, `BootstrapFewShot`, `BootstrapFewShotWithRandomSearch` and
 `MIPROv2` of both engines start from the same program with the same seeds and ask the same model: SmolLM2-135M, served by
 llama.cpp on one thread. Three things are measured:
 
@@ -22,8 +22,11 @@ without. Needs the extras `legacy`, `local`, `optimizers`, and the weights (llm-
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import logging
 import math
+import os
 import random
 import statistics
 import subprocess
@@ -33,7 +36,7 @@ import time
 import urllib.request
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,6 +47,7 @@ import dspex.engine as ours
 from dspex.engine.lm.local import LocalModel, local_model
 from dspex.runtime import open_runtime
 
+os.environ["TQDM_DISABLE"] = "1"  # dspy's progress bars
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # dspy's own dependencies warn at import
     try:
@@ -111,7 +115,7 @@ OPTIMIZERS: dict[str, Callable[[Any, Any, int], tuple[Any, dict[str, Any]]]] = {
             metric=data.metric,
             max_bootstrapped_demos=4,
             max_labeled_demos=4,
-            num_candidate_programs=4,
+            num_candidate_programs=2,
             num_threads=threads,
         ),
         {"trainset": data.train, "valset": data.choose},
@@ -119,8 +123,9 @@ OPTIMIZERS: dict[str, Callable[[Any, Any, int], tuple[Any, dict[str, Any]]]] = {
     "MIPROv2": lambda engine, data, threads: (
         engine.MIPROv2(
             metric=data.metric,
+            prompt_model=engine.settings.lm.copy(max_tokens=100),
             auto=None,
-            num_candidates=4,
+            num_candidates=3,
             max_bootstrapped_demos=4,
             max_labeled_demos=4,
             num_threads=threads,
@@ -129,7 +134,7 @@ OPTIMIZERS: dict[str, Callable[[Any, Any, int], tuple[Any, dict[str, Any]]]] = {
         {
             "trainset": data.train,
             "valset": data.choose,
-            "num_trials": 5,
+            "num_trials": 3,
             "minibatch": False,
             "program_aware_proposer": False,
             "data_aware_proposer": False,
@@ -210,6 +215,17 @@ class Ours:
         return [bool(score) for *_, score in self._run(partial(evaluate.acall, program)).results]
 
 
+class SchemaLM(dspy.LM):
+    """dspy's client, told what it cannot look up of a model that no catalogue has: it takes a schema of the answer. Ours
+    asks every model of this API for one."""
+
+    supports_response_schema = True
+
+    @property
+    def supported_params(self) -> set[str]:
+        return {*super().supported_params, "response_format"}
+
+
 class Dspys:
     """dspy, in the same words."""
 
@@ -217,14 +233,14 @@ class Dspys:
 
     def __init__(self, model: Model) -> None:
         url = f"{model.base_url}/v1"
-        self.settings = {"lm": dspy.LM("openai/smollm2-135m", api_base=url, api_key="local", **ASKING)}
+        self.settings = {"lm": SchemaLM("openai/smollm2-135m", api_base=url, api_key="local", **ASKING)}
         self.settings["adapter"] = dspy.JSONAdapter()
 
     def program(self, task: Task) -> Any:
         return dspy.Predict(task.signature)
 
     def optimized(self, task: Task, optimizer: str, held_out: int) -> Any:
-        with dspy.context(**self.settings):
+        with dspy.context(**self.settings), redirect_stdout(io.StringIO()):  # it prints what it finds
             made, arguments = OPTIMIZERS[optimizer](dspy, Examples.of(task, dspy, held_out), IN_FLIGHT)
             return made.compile(self.program(task), **arguments)
 
@@ -379,7 +395,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure(options: argparse.Namespace, upstream: str) -> dict[str, Any]:
-    held_out = 20 if options.quick else 40
+    held_out = 16 if options.quick else 32
     with ExitStack() as stack:
         recording = options.recording
         if options.fresh:
@@ -407,6 +423,8 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="ask the model everything: an hour on one slow core")
     parser.add_argument("--recording", metavar="FILE", type=Path, default=HERE / "data" / "model.jsonl")
     options = parser.parse_args()
+    for logger in ("dspy", "dspex"):  # parse errors, and the log of each search
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     found = anyio.run(measure, options)
     if options.json:
         Path(options.json).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

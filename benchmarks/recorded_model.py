@@ -24,13 +24,14 @@ from typing import Any
 
 import httpx
 
-ASKED = ("messages", "response_format", "temperature", "max_tokens", "max_completion_tokens", "n")
-"""What an answer depends on. The engines' clients differ in the rest, such as an empty list of tools."""
+ASKED = ("messages", "response_format", "temperature", "n")
+"""What an answer depends on, with the limit of tokens, for which the API has two names: dspy uses the newer one."""
 
 
 def key_of(request: dict[str, Any]) -> str:
     """The same for equal requests, in whatever order their fields come."""
     asked = {name: request[name] for name in ASKED if request.get(name) is not None}
+    asked["max_tokens"] = request.get("max_tokens") or request.get("max_completion_tokens")
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:24]
 
 
