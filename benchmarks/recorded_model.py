@@ -146,8 +146,8 @@ class RecordedModel:
                     + sent
                 )
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client has closed it
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the client has closed it, or all is over (Python 3.11 logs the cancellation of a connection as an error)
         finally:
             writer.close()
 
