@@ -3,7 +3,7 @@
     python benchmarks/optimizers.py [--quick] [--json FILE] [--fresh] [--recording FILE]
 
 Three tasks (`data/`: the sentiment of a review, three fields of an order, a short answer from a passage), each with 24
-examples to train on, 12 to choose by and 32 held out. On each, `BootstrapFewShot`, `BootstrapFewShotWithRandomSearch` and
+examples to train on, 12 to choose by and 44 held out. On each, `BootstrapFewShot`, `BootstrapFewShotWithRandomSearch` and
 `MIPROv2` of both engines start from the same program with the same seeds and ask the same model: SmolLM2-135M, served by
 llama.cpp on one thread. Three things are measured:
 
@@ -393,7 +393,7 @@ async def served() -> AsyncIterator[str]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All parts. The model is looked after in a thread, so that the engines are called as a script calls them."""
-    held_out = 16 if options.quick else 32
+    held_out = 16 if options.quick else 44
     with ExitStack() as stack:
         recording = options.recording
         if options.fresh:

@@ -5,9 +5,9 @@ each. So the second to ask gets what the first was given, word for word: otherwi
 from the model, which rounds differently when its batches are cut differently. What was answered is kept in RECORDING (JSON
 lines), so that a run can be repeated, or be continued, without the hours of a small machine that it took.
 
-It is a process of its own (`run`), prints the port it listens on, and so costs neither engine any of its interpreter's time. `POST /set` takes `latency`, the
-seconds that each answer takes (8 are worked on at a time), and `kept`, whether requests may be answered from the
-recording. `POST /take` gives what was counted since it was last taken.
+It is a process of its own (`run`), which prints the port that it listens on, and so costs neither engine any of its
+interpreter's time. `POST /set` takes `latency`, the seconds that each answer takes (8 are worked on at a time), and `kept`,
+whether requests may be answered from the recording. `POST /take` gives what was counted since it was last taken.
 """
 
 from __future__ import annotations
