@@ -151,7 +151,8 @@ def suggest_migration_path(
     """
     if not isinstance(source, CheckReport):
         paths = [source] if isinstance(source, str | os.PathLike) else source
-        if not isinstance(paths, Sequence) or not all(isinstance(path, str | os.PathLike) for path in paths):
+        listed: object = paths  # comes from outside
+        if not isinstance(listed, Sequence) or not all(isinstance(path, str | os.PathLike) for path in paths):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(
                 f"a plan is made from a report of check(), or from paths, not from {type(source).__name__}; "
                 "for a program that is there use validate_compatibility"

@@ -249,4 +249,4 @@ def test_converting_tells_of_its_own_pass(tmp_path: Path) -> None:
 def test_a_name_that_walks_down_a_tree_is_followed_once() -> None:
     steps = "".join(f"    at = at['{number}']\n" for number in range(30))
     report = check_text(f"import dspy\ndef f(at):\n    at = {{}}\n{steps}    return dspy.Predict(at)\n")
-    assert [use.name for use in report.files[0].uses][0] == "dspy"
+    assert report.files[0].uses[0].name == "dspy"
