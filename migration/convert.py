@@ -141,19 +141,26 @@ def convert(
         NothingToRead: as `check`.
         MissingExtra: (an ImportError) libcst is not installed: the extra `migration`.
     """
-    return _Converting(examine(paths, exclude=exclude, progress=progress), to_async, partly).result()
+    return _Converting(examine(paths, exclude=exclude, progress=progress), to_async, partly, progress).result()
 
 
 class _Converting:
-    def __init__(self, found: Examination, to_async: bool, partly: bool) -> None:
+    def __init__(self, found: Examination, to_async: bool, partly: bool, progress: Progress | None) -> None:
         self._found = found
+        self._progress = progress
         self._partly = partly
         self._async: AsyncEdits | None = async_edits(found.project, found.values, found.texts) if to_async else None
 
     def result(self) -> Conversion:
         reasons = {file.path: self._against(file) for file in self._found.report.files}
         self._spread(reasons)
-        return Conversion(tuple(self._file(file, reasons[file.path]) for file in self._found.report.files))
+        files = self._found.report.files
+        made: list[ConvertedFile] = []
+        for number, file in enumerate(files, 1):
+            made.append(self._file(file, reasons[file.path]))
+            if self._progress is not None:  # the second pass counts anew: LibCST takes longer than the reading
+                self._progress(number, len(files))
+        return Conversion(tuple(made))
 
     # -- which -------------------------------------------------------------------------------------------------------
 

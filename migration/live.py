@@ -202,8 +202,14 @@ class _Look:
 
     def _object(self, each: object) -> None:
         """What of an object is not seen in its class."""
-        model = getattr(each, "model", None)
-        engine = getattr(each, "engine", None)
+        try:
+            model = getattr(each, "model", None)
+            engine = getattr(each, "engine", None)
+        except Exception as error:  # a property or __getattr__ of the program's own may raise anything
+            name = type(each).__qualname__
+            reason = f"its attributes cannot be looked at ({type(error).__name__}: {error})"
+            self._add(Use(_HERE, name, Verdict.UNKNOWN, "live", reason, "check its files with `dspex check`"))
+            return
         if type(each).__name__ == "LM" and isinstance(model, str) and (engine is None or isinstance(engine, str)):
             offer = offers.model_offer(model)
             if offer is not None:
@@ -227,15 +233,19 @@ def _held(program: object) -> Iterator[object]:
         if id(each) in seen:
             continue
         seen.add(id(each))
-        if isinstance(each, list | tuple | set):
-            waiting += cast("list[object]", list(each))  # pyright: ignore[reportUnknownArgumentType]
-        elif isinstance(each, dict):
+        kind = type(each)  # not isinstance: an object may raise when it is asked for its class
+        if issubclass(kind, list | tuple | set):
+            waiting += cast("list[object]", list(cast("Any", each)))  # pyright: ignore[reportUnknownArgumentType]
+        elif issubclass(kind, dict):
             waiting += list(cast("dict[object, object]", each).values())
-        elif inspect.isclass(each):
+        elif issubclass(kind, type):
             continue
-        elif _is_of_dspy(type(each)):
+        elif _is_of_dspy(kind):
             yield each
-            attributes = dict(getattr(each, "__dict__", {}))
+            try:
+                attributes = dict(getattr(each, "__dict__", {}))
+            except Exception:  # as above; `_object` says so, or the class's source does
+                continue
             for left_out in ("history", "demos", "traces", "train"):
                 attributes.pop(left_out, None)
             waiting += list(attributes.values())

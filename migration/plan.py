@@ -147,9 +147,16 @@ def suggest_migration_path(
     Raises:
         NothingToRead: as `check`.
         BadStatistics: the statistics are none.
+        TypeError: the source is neither a report nor paths.
     """
     if not isinstance(source, CheckReport):
-        paths = [source] if isinstance(source, str | os.PathLike) else list(source)
+        paths = [source] if isinstance(source, str | os.PathLike) else source
+        listed: object = paths  # comes from outside
+        if not isinstance(listed, Sequence) or not all(isinstance(path, str | os.PathLike) for path in paths):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f"a plan is made from a report of check(), or from paths, not from {type(source).__name__}; "
+                "for a program that is there use validate_compatibility"
+            )
         source = check(paths, exclude=exclude)
     return _Planning(source, _traffic(statistics)).plan()
 

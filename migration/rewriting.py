@@ -17,6 +17,9 @@ __all__ = ["Asked", "LeaveIt", "Span", "rewrite"]
 Span = tuple[int, int, int, int]
 """A node by its place: first and last line from 1, columns from 0 in characters."""
 
+LONGEST: Final = 1_000_000
+"""Characters; LibCST takes minutes for a file of 5 MB, which is data rather than a program."""
+
 DEEPEST: Final = 150
 """Levels of nesting; LibCST uses a few frames of Python's stack for each."""
 
@@ -50,6 +53,8 @@ def rewrite(text: str, asked: Asked) -> str:
         MissingExtra: (an ImportError) libcst is not installed.
     """
     libcst = _libcst()
+    if len(text) > LONGEST:
+        raise LeaveIt(f"it is longer than {LONGEST:,} characters: change its imports by hand")
     if _depth(ast.parse(text)) > DEEPEST:
         raise LeaveIt(f"it is nested more than {DEEPEST} levels deep")
     try:

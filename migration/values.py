@@ -49,6 +49,8 @@ class Values:
         self._returned: dict[int, tuple[Value, ...]] = {}
         self._bases: dict[int, tuple[Value, ...]] = {}
         self._depth = 0
+        self._inside: set[int] = set()
+        """Names whose elements are being looked for, by their first binding."""
 
     # -- names -------------------------------------------------------------------------------------------------------
 
@@ -270,13 +272,20 @@ class Values:
     def _of_bindings(self, bindings: list[Binding], depth: int, node: ast.expr, scope: Scope) -> tuple[Value, ...]:
         if not bindings or any(binding.kind != "value" for binding in bindings):
             return self._of_whole(node, scope)
-        return _one(
-            [
-                value
-                for binding in bindings
-                for value in self.elements(cast("ast.expr", binding.node), binding.scope, depth + 1)
-            ]
-        )
+        key = id(bindings[0])
+        if key in self._inside:  # `at = at["x"]`, many times over: each would look at all of them again
+            return (Unclear("part"),)
+        self._inside.add(key)
+        try:
+            return _one(
+                [
+                    value
+                    for binding in bindings
+                    for value in self.elements(cast("ast.expr", binding.node), binding.scope, depth + 1)
+                ]
+            )
+        finally:
+            self._inside.discard(key)
 
     def _of_whole(self, node: ast.expr, scope: Scope) -> tuple[Value, ...]:
         whole = self.expression(node, scope)

@@ -21,13 +21,13 @@ import weakref
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, final, overload
+from typing import Any, ParamSpec, Self, TypeVar, cast, final, overload
 
 from ..engine import Budget, Example, JobStatus, Price, TrialPolicy
 from ..engine.lm import BaseLM
 from ..engine.lm.local import LocalModelSpec
 from ..legacy import LegacyPool, LMSettings, PoolOptions
-from ..runtime import ActorExit, Exited, NamedRef, Runtime, current_runtime, open_runtime
+from ..runtime import ActorExit, Exited, NamedRef, Ref, Runtime, current_runtime, open_runtime
 from ..supervisors import Child, Node, Supervisor, TaskSupervisor, tree
 from .answer_stream import AnswerStream
 from .app_statistics import AppStatistics
@@ -249,8 +249,11 @@ class Dspex:
         Called again, it waits as well. Leave the ``async with`` block afterwards; there is no way back but to open the
         app again. As a child of a tree of your own (``child``) the app stays there and refuses: stopping it is its
         supervisor's. Cancelled: it goes on refusing, and nothing was cut off.
+
+        Raises ValueError or TypeError for no time; nothing has changed then.
         """
         door = self._open
+        door.rt.ref("router").within(within)  # refuses what is no time
         door.shut = True
         await door.emptied(within)
         cut_off = door.inside
@@ -308,9 +311,11 @@ class Dspex:
         read no further. Once a piece has come, no other engine is asked, and nothing is asked again: what goes wrong
         then is StreamBroken.
 
-        Raises UnknownProgram, UnknownField, AppClosed here; everything else where it is read.
+        Raises UnknownProgram, UnknownField, AppClosed, and ValueError or TypeError for a time that
+        is none, here; everything else where it is read.
         """
         door = self._open
+        door.rt.ref("router").within(within)  # refuses what is no time
         listened = self._listened(program, listen)
         asked = {**(inputs or {}), **fields}
         return AnswerStream(
@@ -318,7 +323,7 @@ class Dspex:
         )
 
     def _listened(self, program: str, listen: str | Iterable[str] | None) -> tuple[str, ...]:
-        spec = self._programs.get(program)
+        spec = self._programs.get(program) if isinstance(cast(object, program), str) else None
         if spec is None:
             raise UnknownProgram(program, self._programs)
         if program not in self._outputs:
@@ -339,18 +344,24 @@ class Dspex:
         *,
         concurrency: int = 8,
         within: float | None = TIMEOUT,
+        key: str | None = None,
+        engine: Engine | None = None,
+        require: Requirement | str | None = None,
     ) -> AsyncGenerator[Answer]:
         """Ask for each of the inputs, at most ``concurrency`` at a time; answers come in the order of the inputs.
 
         Inputs are taken as they are needed. The first error is raised and ends the rest. ``within`` is in seconds, for
-        each request. Who leaves the loop early closes it (``aclosing``), which ends what is under way.
+        each request; ``key``, ``engine`` and ``require`` are those of ``call``, for all of them. Who leaves the loop
+        early closes it (``aclosing``), which ends what is under way.
         """
         here = _nothing if self._telemetry is None else self._telemetry.here()
 
         async def one(asked: Mapping[str, object]) -> Answer | Exception:
             try:
                 with here():  # the tasks are actors, and know nothing of the caller's context
-                    return await self.call(program, asked, within=within)
+                    return await self.call(
+                        program, asked, within=within, key=key, engine=engine, require=require
+                    )
             except Exception as error:  # a value here: it is raised at the reader, not a crash of the task
                 return error
 
@@ -490,9 +501,15 @@ class Dspex:
         return "draining" if self._open.shut else "ready" if self.ready else "not ready", self.under_way
 
     async def stats(self) -> AppStatistics:
-        """Counts, error rates and latencies by program and engine, of everything that was answered before."""
-        ledger: NamedRef[Ledger] = self.runtime.ref("ledger")
-        return AppStatistics(await ledger.call(Ledger.statistics))
+        """Counts, error rates and latencies by program and engine, of everything that was answered before.
+
+        They are there also while it drains, and afterwards.
+        """
+        ledger: Ref[Ledger] | None = self.runtime.ref("ledger").resolve()
+        if ledger is not None:
+            with suppress(ActorExit):  # being restarted, or stopped: the book outlives it
+                return AppStatistics(await ledger.call(Ledger.statistics))
+        return self.counted()
 
 
 def _engines(spec: ProgramSpec) -> tuple[str, ...]:

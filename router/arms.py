@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, cast, final
+from typing import Any, Final, cast, final
 
 from ..engine import Prediction, Price
 from ..engine.actors import ProgramActor
-from ..legacy import LegacyPool, LegacyResult
-from ..runtime import Actor, NamedRef, Ref, Reply
+from ..engine.errors import LMTimeoutError
+from ..legacy import LegacyPool, LegacyResult, LegacyTimeout
+from ..runtime import Actor, CallTimeout, NamedRef, Ref, Reply
 from .book import Book
 from .cost import dollars
 from .outcomes import Observer, Outcome
@@ -22,6 +23,13 @@ from .request import Answer, Engine, Request, Route
 
 Then = Callable[[Any, BaseException | None], None]
 """Hears what an engine gave, or raised."""
+
+
+_OUT_OF_TIME: Final = (LMTimeoutError, LegacyTimeout)
+
+
+def _is_late(request: Request, now: float) -> bool:
+    return request.deadline is not None and now >= request.deadline
 
 
 class Arm(Actor):
@@ -52,7 +60,19 @@ class Arm(Actor):
         if reply.abandoned:
             return
         self._open += 1
-        reply.on_abandoned(self._closed)
+        ended = False
+
+        def closed() -> None:
+            self._open -= 1
+            # Nobody tells of an engine that is silent beyond the deadline: its callers' going is all that is heard of it.
+            # Who went of his own accord, or was a slow reader, says nothing.
+            reader = request.delivery
+            slow_reader = reader is not None and bool(reader.waiting or reader.stalled_s)
+            if not ended and not slow_reader and _is_late(request, self.rt.now()):
+                self._failed += 1
+                self._tell(request, began, CallTimeout.__name__, None)
+
+        reply.on_abandoned(closed)
         if request.trace is not None:
             attempt = request.trace.ask(self.engine, request.reason, shadow=request.for_comparison)
             reply.on_abandoned(attempt.abandoned)
@@ -60,6 +80,8 @@ class Arm(Actor):
         began = self.rt.now()
 
         def then(value: Any, error: BaseException | None) -> None:
+            nonlocal ended
+            ended = True
             if error is None:
                 try:
                     answer = self.answer_of(request, value)
@@ -77,15 +99,20 @@ class Arm(Actor):
         try:
             self.begin(request, reply, then)
         except Exception as error:
+            ended = True
             self._fail(request, reply, router, began, error)
-
-    def _closed(self) -> None:
-        self._open -= 1
 
     def _fail(
         self, request: Request, reply: Reply, router: Ref[Fallback] | None, began: float, error: BaseException
     ) -> None:
         self._failed += 1
+        if isinstance(error, _OUT_OF_TIME) and _is_late(request, self.rt.now()):
+            # Engines stop by themselves at the caller's deadline: who wins the race must not decide what is raised.
+            assert request.deadline is not None
+            asked_at = request.since if request.asked_at is None else request.asked_at
+            late = CallTimeout(self.ref.label, request.deadline - asked_at)
+            late.__cause__ = error
+            error = late
         if request.attempt is not None:
             request.attempt.failed(error)
         # Who has a piece of this engine's answer must not be given the rest of another's.
@@ -94,6 +121,8 @@ class Arm(Actor):
             router.cast(Fallback.fall_back, request, reply, error)
             request = replace(request, shadow=None)  # the other engine is being asked already
         else:
+            for attempt in request.failed:
+                error.add_note(f"the {attempt.engine} engine was asked before, and failed: {attempt.error}")
             reply.refuse(error)
         self._tell(request, began, type(error).__name__, None)
 

@@ -97,6 +97,7 @@ class Door:
                 except ActorExit as error:
                     if error.who != router.label:
                         raise  # it was in an arm's hands
+            self.rt.ref("router").within(within)  # refuses what is no time
             deadline = None if within is None else began + within
             while True:
                 router = await self.next_router(deadline)

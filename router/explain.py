@@ -26,7 +26,7 @@ from .feature import Feature
 from .features import FEATURES, find_feature, near
 from .flags import Flags
 from .live_features import class_feature, home_of, is_module, signature_features, used_by
-from .open_feature import Chooser
+from .open_feature import Chooser, choice
 from .programs import ProgramSpec
 from .request import Engine, RoutedProgram
 from .requirement import MeasuredBy, Requirement
@@ -293,7 +293,7 @@ def explain_next(
     chosen: tuple[Engine, str] | None = None
     if chooser is not None:
         try:
-            chosen = chooser.choose(program.name, key)
+            chosen = choice(chooser, program.name, key)
         except Exception as error:  # as in the router: it is then left to the flags
             notes.append(f"the chooser fails, and the flags decide: {type(error).__name__}: {error}")
     explained = replace(explained, notes=tuple(notes))
@@ -301,6 +301,9 @@ def explain_next(
     try:
         decision = decide(flags, program, key, asked=asked, require=require, measured=measured)
     except EngineMissing as error:
+        if chosen is not None:
+            missing = EngineMissing(program.name, chosen[0], f"the chooser ({chosen[1]})")
+            return replace(explained, refused=str(missing))
         return replace(explained, refused=str(error))
     if chosen is not None:
         decision = replace(decision, reason=chosen[1], flag="chooser")

@@ -72,6 +72,9 @@ class Asks(Protocol):
         *,
         concurrency: int = 8,
         within: float | None = TIMEOUT,
+        key: str | None = None,
+        engine: Engine | None = None,
+        require: Requirement | str | None = None,
     ) -> AsyncGenerator[Answer]: ...
 
 
@@ -117,10 +120,19 @@ class Handle:
         )
 
     def map(
-        self, inputs: Iterable[Mapping[str, object]], *, concurrency: int = 8, within: float | None = TIMEOUT
+        self,
+        inputs: Iterable[Mapping[str, object]],
+        *,
+        concurrency: int = 8,
+        within: float | None = TIMEOUT,
+        key: str | None = None,
+        engine: Engine | None = None,
+        require: Requirement | str | None = None,
     ) -> AsyncGenerator[Answer]:
         """See ``Dspex.map``."""
-        return self._app.map(self.name, inputs, concurrency=concurrency, within=within)
+        return self._app.map(
+            self.name, inputs, concurrency=concurrency, within=within, key=key, engine=engine, require=require
+        )
 
     def __repr__(self) -> str:
         return f"<program {self.name!r}>"
@@ -199,7 +211,16 @@ class TypedHandle(Generic[P, T]):
         self, inputs: Iterable[Mapping[str, object]], *, concurrency: int = 8
     ) -> AsyncGenerator[TypedAnswer[T]]:
         """As ``Dspex.map``."""
-        async with aclosing(self._app.map(self.name, inputs, concurrency=concurrency, within=self._within)) as answers:
+        asked = self._app.map(
+            self.name,
+            inputs,
+            concurrency=concurrency,
+            within=self._within,
+            key=self._key,
+            engine=self._engine,
+            require=self._require,
+        )
+        async with aclosing(asked) as answers:
             async for answer in answers:
                 yield _typed(self._program, answer)
 

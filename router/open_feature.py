@@ -38,6 +38,17 @@ class Chooser(Protocol):
         ...
 
 
+def choice(chooser: Chooser, program: str, key: str | None) -> tuple[Engine, str] | None:
+    """What a chooser says. Raises what it raises, and ValueError or TypeError for what is no choice."""
+    chosen = chooser.choose(program, key)
+    if chosen is None:
+        return None
+    engine, reason = chosen
+    if engine not in ("native", "legacy"):
+        raise ValueError(f'a chooser says ("native" or "legacy", reason), or None, not {chosen!r}')
+    return engine, str(reason)
+
+
 def _api() -> Any:
     try:
         return importlib.import_module("openfeature.api")  # untyped, and an extra

@@ -14,7 +14,8 @@ from .request import Answer, Engine, Request
 class Outcome:
     """One engine's end of one request. ``error`` is the class of the exception; None: it answered.
 
-    A request whose caller went away has no outcome: it says nothing of the engine.
+    A request whose caller went away has no outcome: it says nothing of the engine. One whose deadline passed was a
+    CallTimeout.
     """
 
     program: str

@@ -32,7 +32,7 @@ from .flag_journal import FlagJournal
 from .flags import FlagChange, FlagStore
 from .journal import Journal
 from .ledger import Ledger
-from .open_feature import Chooser
+from .open_feature import Chooser, choice
 from .request import Answer, Attempt, Engine, Request, RoutedProgram
 from .requirement import MeasuredBy, Requirement
 from .rollback import RollbackPolicy
@@ -91,16 +91,17 @@ class Router(Fallback):
         ``key`` makes a rollout stick: the same key goes the same way. ``engine`` sends this one request to that engine,
         whatever the flags say. ``require`` bounds its latency or cost (see ``requirement``). ``asked_at``: when the caller
         asked, in seconds of the runtime's clock, so that the router's own share can be told; None: now.
-        whatever the flags say. ``delivery`` is given the pieces of the answer while it is written; once it has one, no
-        other engine is asked. ``trace`` is told of the decision, and of each engine that is asked.
+        ``delivery`` is given the pieces of the answer while it is written; once it has one, no other engine is asked.
+        ``trace`` is told of the decision, and of each engine that is asked.
 
         Raises UnknownProgram, EngineMissing, ArmDown, ValueError for a bound that is none, or what the engine that was
         chosen raises. Cancelled: the work is cancelled where it is done.
         """
-        routed = self._programs.get(program)
+        # What cannot even be looked up must not be the router's end: callers give a request to its successor.
+        routed = self._programs.get(program) if isinstance(cast(object, program), str) else None
         if routed is None:
             raise Refuse(UnknownProgram(program, self._programs))
-        if engine is not None and engine not in self._arms:
+        if engine is not None and (not isinstance(cast(object, engine), str) or engine not in self._arms):
             raise Refuse(ValueError(f"engine is one of {', '.join(self._arms)}, not {engine!r}"))
         try:
             bound = None if require is None else Requirement.parse(require)
@@ -117,6 +118,8 @@ class Router(Fallback):
                 measured=self._measured,
             )
         except EngineMissing as error:
+            if chosen is not None:
+                raise Refuse(EngineMissing(program, chosen[0], f"the chooser ({chosen[1]})")) from None
             raise Refuse(error) from None
         request = Request(
             routed,
@@ -141,7 +144,7 @@ class Router(Fallback):
         if self._chooser is None:
             return None
         try:
-            return self._chooser.choose(program, key)
+            return choice(self._chooser, program, key)
         except Exception as error:  # somebody else's code: its failure must not be the request's, nor the router's
             self.rt.events.emit("router.chooser_failed", program=program, error=f"{type(error).__name__}: {error}")
             return None

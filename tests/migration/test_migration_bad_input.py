@@ -8,7 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from dspex.migration import CheckReport, FileReport, NothingToRead, Verdict, check, check_text, convert
+from dspex.migration import (
+    CheckReport,
+    FileReport,
+    NothingToRead,
+    Verdict,
+    check,
+    check_text,
+    convert,
+    suggest_migration_path,
+)
 
 GOOD = "import dspy\nqa = dspy.Predict('a -> b')\n"
 
@@ -213,3 +222,31 @@ def test_ten_thousand_files_are_read_with_progress(tmp_path: Path) -> None:
     assert len(told) > 50
     assert told == sorted(told)
     assert told[-1] == (10_200, 10_200)
+
+
+def test_a_source_that_is_neither_a_report_nor_paths_is_refused_by_name() -> None:
+    for source in (None, 5, b"x", [None], object()):
+        with pytest.raises(TypeError, match="report of check"):
+            suggest_migration_path(source)  # type: ignore[arg-type]
+
+
+def test_a_file_too_long_to_edit_is_left_with_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "table.py"
+    path.write_text("import dspy\np = dspy.Predict('a -> b')\nx = '" + "a" * 1_000_001 + "'\n")
+    (file,) = convert([path]).files
+    assert file.state == "left"
+    assert "longer than" in file.reasons[0]
+
+
+def test_converting_tells_of_its_own_pass(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    path.write_text("import dspy\np = dspy.Predict('a -> b')\n")
+    told: list[tuple[int, int]] = []
+    convert([path], progress=lambda done, of: told.append((done, of)))
+    assert told[-1] == (1, 1)
+
+
+def test_a_name_that_walks_down_a_tree_is_followed_once() -> None:
+    steps = "".join(f"    at = at['{number}']\n" for number in range(30))
+    report = check_text(f"import dspy\ndef f(at):\n    at = {{}}\n{steps}    return dspy.Predict(at)\n")
+    assert report.files[0].uses[0].name == "dspy"

@@ -126,3 +126,16 @@ def test_a_class_without_source_is_unknown() -> None:
     names: dict[str, object] = {"engine": engine}
     exec("class Made(engine.Module):\n    def forward(self): ...", names)
     assert validate_compatibility(names["Made"]).verdict is Verdict.UNKNOWN
+
+
+def test_a_program_whose_attributes_raise_is_unknown_and_no_crash() -> None:
+    class Closed(engine.Predict):
+        def __getattribute__(self, name: str) -> object:
+            if name in ("model", "engine", "__dict__"):
+                raise RuntimeError("closed")
+            return super().__getattribute__(name)
+
+    closed = object.__new__(Closed)
+    found = validate_compatibility(closed)
+    assert found.verdict is Verdict.UNKNOWN
+    assert any("closed" in reason for reason in found.reasons)
