@@ -13,7 +13,7 @@ llama.cpp on one thread. Three things are measured:
 2. Wall time of the same searches with a model that takes 20 ms for each answer, and with one that takes 200 ms, as those
    of providers do at least; both give the recorded answers, in turns, 8 at a time. `num_threads` is 8 everywhere. Ours
    runs as it is called in dspy (`compile`), and as a job, which tries up to 4 candidates side by side.
-3. One search of each engine with the model itself, nothing recorded: there both wait for the model.
+3. One search of each engine with the model itself, nothing recorded, each first once: there both wait for the model.
 
 `--quick`: one turn of 2 on one task at 20 ms, no 3, fewer held-out examples. What the model said is kept in
 `data/model.jsonl`; `--fresh` starts without. Needs the extras `legacy`, `local`, `optimizers`, and the weights
@@ -413,7 +413,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             print_times(f"{'one task' if options.quick else 'three tasks'}, a model that takes {latency * 1000:.0f} ms", times)
         if not options.quick:
             one = {"BootstrapFewShot": TASKS[2:]}
-            found["live"] = timed([alone, theirs], model, turns=1, latency=0.0, kept=False, of=one)
+            found["live"] = timed([alone, theirs], model, turns=2, latency=0.0, kept=False, of=one)
             print_times("the model itself, one task", found["live"])
     return found
 
