@@ -71,6 +71,8 @@ def test_an_agent_calls_a_tool_and_reads_what_came_of_it(answers: dict[str, Any]
 def test_an_answer_comes_with_its_passages(answers: dict[str, Any]):
     rag = answers["modules"][3]
     found = answers["rag"]
-    assert found.context == rag.retrieve("In which city is the Eiffel Tower?")
+    assert len(found.context) == 2
+    assert rag.PASSAGES["eiffel-place"] in found.context
+    assert found.cited is None or found.cited.passage in found.context
     assert isinstance(found.answer, str)
     assert isinstance(found.passage, int)
