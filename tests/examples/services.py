@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,13 +21,15 @@ class Service:
     """An example that runs until it is told to stop. `announces`: what it prints when it serves, its address as group 1."""
 
     def __init__(self, script: str, *arguments: str, announces: str, env: dict[str, str] | None = None) -> None:
+        # One service must not be served the answers that another has cached.
+        self._cache = tempfile.TemporaryDirectory(prefix="dspex-service-")
         command = [sys.executable, "-W", "error::ResourceWarning", str(EXAMPLES / script), *arguments]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "DSPY_CACHEDIR": self._cache.name, **(env or {})},
         )
         self.printed = ""
         assert self.process.stdout is not None
@@ -59,6 +62,7 @@ class Service:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
+        self._cache.cleanup()
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
