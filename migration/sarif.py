@@ -29,7 +29,6 @@ def to_sarif(report: CheckReport) -> dict[str, Any]:
                 "tool": {
                     "driver": {
                         "name": "dspex check",
-                        "informationUri": "https://pypi.org/project/dspex/",
                         "rules": [
                             {
                                 "id": rule,
