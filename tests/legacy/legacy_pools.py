@@ -1,5 +1,6 @@
 """What the pool's tests share: a pool with its events, and how to learn what its workers are doing."""
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -78,6 +79,19 @@ def alive(pid: int) -> bool:
 
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+def threads_gone_within(seconds: float, pid: int) -> bool:
+    """True when no thread of a dead process is left but the first, which stays until it is reaped."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        try:
+            if len(os.listdir(f"/proc/{pid}/task")) <= 1:
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def gone_within(seconds: float, *pids: int) -> bool:

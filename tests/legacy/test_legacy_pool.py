@@ -35,7 +35,7 @@ from dspex.legacy.messages import Finished
 from dspex.legacy.worker_actor import WorkerActor
 from dspex.runtime import Actor, ActorExit, CallTimeout, open_runtime
 from dspex.supervisors import Child, Supervisor, tree
-from legacy_pools import HERE, PROGRAMS, OpenPool, Pool, alive, arrived, gone_within, said
+from legacy_pools import HERE, PROGRAMS, OpenPool, Pool, alive, arrived, gone_within, said, threads_gone_within
 from openai_server import OpenAIServer
 
 pytestmark = pytest.mark.anyio
@@ -243,6 +243,7 @@ async def test_a_request_for_a_worker_that_has_died_unnoticed_is_given_to_anothe
             pid = pool.named("legacy.worker.started")[turn]["pid"]
             os.kill(pid, signal.SIGKILL)
             assert gone_within(30, pid)  # the loop stands still meanwhile: nobody has noticed
+            assert threads_gone_within(30, pid)  # the first thread may be dead while another still holds the socket
             assert (await run(pool, "echo", x=turn)).values == {"x": turn}
         assert (await pool.ref.call(LegacyPool.statistics)).quarantined == 0
 

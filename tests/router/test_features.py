@@ -38,6 +38,7 @@ def test_every_public_name_of_dspy_is_in_exactly_one_record(dspy: ModuleType) ->
     experimental = importlib.import_module("dspy.experimental")
     public |= {f"experimental.{name}" for name in experimental.__all__}
     counted = Counter(name for record in FEATURES.values() for name in record.names)
+    public.discard("cache")  # listed only once somebody has used it; the record of caching speaks of it
     # Packages that the import of others brings along are public or not by what has been imported.
     packages = {name for name in public if isinstance(getattr(dspy, name, None), ModuleType)} - set(counted)
     assert packages <= {"datasets", "experimental", "core"}
